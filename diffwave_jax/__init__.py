@@ -1,0 +1,1 @@
+"""DiffWave and SaShiMi: diffusion models of raw speech audio in JAX."""

@@ -1,0 +1,1 @@
+"""State-space convolution kernels: DPLR spectra and Cauchy sums."""
