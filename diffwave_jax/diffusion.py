@@ -74,13 +74,19 @@ class Diffusion:
         return (x - _at(np.sqrt(1 - alpha_bar), t, x) * predicted_noise) * _at(1 / np.sqrt(alpha_bar), t, x)
 
     def loss(
-        self, predict_noise: Callable[[jax.Array, jax.Array], jax.Array], x0: jax.Array, t: jax.Array, noise: jax.Array
+        self,
+        predict_noise: Callable[[jax.Array, jax.Array], jax.Array],
+        x0: jax.Array,
+        t: jax.Array,
+        noise: jax.Array,
     ) -> jax.Array:
         """Mean squared error of the predicted noise per clip, (B,) (Ho et al., equation 14)."""
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
         return jnp.mean(jnp.square(predicted - noise), axis=-1)
 
-    def reverse_step(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array) -> jax.Array:
+    def reverse_step(
+        self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array
+    ) -> jax.Array:
         """One ancestral step x_t -> x_{t-1} (Ho et al., algorithm 2).
 
         Args:

@@ -55,7 +55,14 @@ class WeightNormConv(nnx.Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, width: int, *, dilation=1, dtype=jnp.float32, rngs: nnx.Rngs
+        self,
+        in_features: int,
+        out_features: int,
+        width: int,
+        *,
+        dilation=1,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
     ):
         init = uniform_fan_in(in_features * width)
         self.v = nnx.Param(init(rngs.params(), (width, in_features, out_features)))

@@ -76,7 +76,9 @@ class SaShiMiConfig:
         """Samples of each stage for a clip of `length` samples; ValueError where it does not fit."""
         total = int(np.prod(self.pool))
         if length % total:
-            raise ValueError(f"a clip's length must be a multiple of {total} (pool {self.pool}), got {length}")
+            raise ValueError(
+                f"a clip's length must be a multiple of {total} (pool {self.pool}), got {length}"
+            )
         lengths = tuple(length // int(np.prod(self.pool[:stage])) for stage in range(len(self.pool) + 1))
         for stage, (samples, l_max) in enumerate(zip(lengths, self.l_max, strict=True)):
             if self.n_layers[stage] and samples > l_max:
@@ -132,7 +134,9 @@ class DownPool(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, length, channels = x.shape
         groups = x.reshape(batch, length // self.pool, self.pool, channels)
-        return self.linear(jnp.swapaxes(groups, 2, 3).reshape(batch, length // self.pool, channels * self.pool))
+        return self.linear(
+            jnp.swapaxes(groups, 2, 3).reshape(batch, length // self.pool, channels * self.pool)
+        )
 
 
 class UpPool(nnx.Module):
@@ -177,7 +181,9 @@ class SaShiMi(nnx.Module):
         """
         lengths = self.config.stage_lengths(length or self.config.length)
         layers = [*self.down, *self.center, *self.up]
-        return tuple(block.s4.spectrum(lengths[block.stage]) for block in layers if isinstance(block, S4Block))
+        return tuple(
+            block.s4.spectrum(lengths[block.stage]) for block in layers if isinstance(block, S4Block)
+        )
 
     def __call__(
         self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple | None = None
@@ -214,7 +220,9 @@ class SaShiMi(nnx.Module):
             for layer in self.up:
                 h = run(layer, h) + skips.pop()
             return h
-        stage_input = 0  # without a U-Net each stage adds its own input to its output, as in autoregressive SaShiMi
+        stage_input = (
+            0  # without a U-Net each stage adds its own input to its output, as in autoregressive SaShiMi
+        )
         for layer in self.up:
             if isinstance(layer, UpPool):
                 h = stage_input = run(layer, h + stage_input) + skips.pop()
