@@ -34,9 +34,7 @@ class Checkpoint:
     weights: dict[str, np.ndarray]
 
 
-def items(
-    *, params, config: Mapping, ema=None, optimizer=None, data: Mapping | None = None
-) -> ocp.args.Composite:
+def items(*, params, config: Mapping, ema=None, optimizer=None, data: Mapping | None = None) -> ocp.args.Composite:
     """The items of one step, as Orbax wants them; None leaves an item out."""
     arrays = {"params": params, "ema": ema, "optimizer": optimizer}
     json = {"config": config, "data": data}

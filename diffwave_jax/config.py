@@ -31,9 +31,7 @@ def model_section(name: str, **fields) -> ConfigDict:
         value = fields.pop(field.name, field.default)
         section[field.name] = config_dict.placeholder(str) if value is None else value
     if fields:
-        raise UserError(
-            f"unknown model field {min(fields)!r} for {name}: known fields are {', '.join(section)}"
-        )
+        raise UserError(f"unknown model field {min(fields)!r} for {name}: known fields are {', '.join(section)}")
     return ConfigDict(section)
 
 
@@ -114,9 +112,7 @@ def from_dict(data: Mapping) -> ConfigDict:
                 with config[section].ignore_type():
                     config[section][field] = tuple(value) if values_type is tuple else value
         elif section == "model":
-            fields = {
-                key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-            }
+            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
             config.model = model_section(fields.pop("name"), **fields)
         else:
             config[section] = values

@@ -84,9 +84,7 @@ class Diffusion:
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
         return jnp.mean(jnp.square(predicted - noise), axis=-1)
 
-    def reverse_step(
-        self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array
-    ) -> jax.Array:
+    def reverse_step(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array) -> jax.Array:
         """One ancestral step x_t -> x_{t-1} (Ho et al., algorithm 2).
 
         Args:

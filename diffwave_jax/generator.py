@@ -54,9 +54,7 @@ class Generator:
 
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,), label (B,) if conditional."""
-        return _predict_noise(
-            self._graph, self._params, self._kernels(), jnp.asarray(x), jnp.asarray(t), label
-        )
+        return _predict_noise(self._graph, self._params, self._kernels(), jnp.asarray(x), jnp.asarray(t), label)
 
     def generate(self, n: int, seed: int = 0) -> jax.Array:
         """`n` clips (n, L) float32 by the ancestral reverse process over all T steps."""
@@ -93,9 +91,7 @@ def check_weights(found: Mapping[str, np.ndarray], expected: Mapping[str, jax.Sh
     """UserError that names the first missing, extra or misshapen weight."""
     for name, shape in ((name, value.shape) for name, value in expected.items()):
         if name not in found:
-            raise UserError(
-                f"the checkpoint lacks the weight {name} {shape}: it belongs to another configuration"
-            )
+            raise UserError(f"the checkpoint lacks the weight {name} {shape}: it belongs to another configuration")
         if found[name].shape != shape:
             raise UserError(
                 f"the weight {name} has shape {found[name].shape} where the configuration wants {shape}: "
@@ -103,9 +99,7 @@ def check_weights(found: Mapping[str, np.ndarray], expected: Mapping[str, jax.Sh
             )
     extra = sorted(set(found) - set(expected))
     if extra:
-        raise UserError(
-            f"the checkpoint has an unknown weight {extra[0]}: it belongs to another configuration"
-        )
+        raise UserError(f"the checkpoint has an unknown weight {extra[0]}: it belongs to another configuration")
 
 
 @functools.partial(jax.jit, static_argnums=0)

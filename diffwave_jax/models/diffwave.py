@@ -84,9 +84,7 @@ class DiffWave(nnx.Module):
         del length
         return ()
 
-    def __call__(
-        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple = ()
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple = ()) -> jax.Array:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
 
         Args:

@@ -1,7 +1,7 @@
-"""The HiPPO-LegS initial state of S4, in float64 (Gu et al., "Efficiently Modeling Long Sequences...", arXiv 2111.00396).
+"""The HiPPO-LegS initial state of S4, in float64 (Gu et al., arXiv 2111.00396).
 
-With A the HiPPO-LegS matrix and P the low-rank term, `A + P P^T` is normal: V diag(w) V^*. S4 works in the basis V, where
-A is diagonal plus low rank (DPLR) and states come in conjugate pairs, of which one each is kept.
+With A the HiPPO-LegS matrix and P the low-rank term, `A + P P^T` is normal: V diag(w) V^*. S4 works in the basis V,
+where A is diagonal plus low rank (DPLR) and states come in conjugate pairs, of which one each is kept.
 """
 
 import functools

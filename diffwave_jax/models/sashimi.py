@@ -76,9 +76,7 @@ class SaShiMiConfig:
         """Samples of each stage for a clip of `length` samples; ValueError where it does not fit."""
         total = int(np.prod(self.pool))
         if length % total:
-            raise ValueError(
-                f"a clip's length must be a multiple of {total} (pool {self.pool}), got {length}"
-            )
+            raise ValueError(f"a clip's length must be a multiple of {total} (pool {self.pool}), got {length}")
         lengths = tuple(length // int(np.prod(self.pool[:stage])) for stage in range(len(self.pool) + 1))
         for stage, (samples, l_max) in enumerate(zip(lengths, self.l_max, strict=True)):
             if self.n_layers[stage] and samples > l_max:
@@ -111,7 +109,7 @@ class S4Block(nnx.Module):
 
 
 class FeedForwardBlock(nnx.Module):
-    """`x + Linear(gelu(Linear(LayerNorm(x))))`, (B, L, H) to (B, L, H)."""
+    """`x + Linear(gelu(Linear(LayerNorm(x))))`."""
 
     def __init__(self, d_model: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
@@ -120,11 +118,12 @@ class FeedForwardBlock(nnx.Module):
         self.ff2 = linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, H) to (B, L, H)."""
         return x + self.ff2(gelu(self.ff1(self.norm(x))))
 
 
 class DownPool(nnx.Module):
-    """(B, L * pool, H) to (B, L, H * expand): each group of samples joined, channel-major, by one linear layer."""
+    """Joins each group of `pool` samples, channel-major, by one linear layer."""
 
     def __init__(self, d_model: int, pool: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         self.pool = pool
@@ -132,15 +131,14 @@ class DownPool(nnx.Module):
         self.linear = WeightNormLinear(d_model * pool, d_model * config.expand, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L * pool, H) to (B, L, H * expand)."""
         batch, length, channels = x.shape
         groups = x.reshape(batch, length // self.pool, self.pool, channels)
-        return self.linear(
-            jnp.swapaxes(groups, 2, 3).reshape(batch, length // self.pool, channels * self.pool)
-        )
+        return self.linear(jnp.swapaxes(groups, 2, 3).reshape(batch, length // self.pool, channels * self.pool))
 
 
 class UpPool(nnx.Module):
-    """(B, L, H * expand) to (B, L * pool, H): the inverse of `DownPool`'s reshape, without a causal shift."""
+    """A linear layer, then the inverse of `DownPool`'s reshape; no causal shift."""
 
     def __init__(self, d_model: int, pool: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         self.pool = pool
@@ -148,6 +146,7 @@ class UpPool(nnx.Module):
         self.linear = WeightNormLinear(d_model * config.expand, d_model * pool, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, H * expand) to (B, L * pool, H)."""
         groups = self.linear(x)
         batch, length, features = groups.shape
         groups = groups.reshape(batch, length, features // self.pool, self.pool)
@@ -181,9 +180,7 @@ class SaShiMi(nnx.Module):
         """
         lengths = self.config.stage_lengths(length or self.config.length)
         layers = [*self.down, *self.center, *self.up]
-        return tuple(
-            block.s4.spectrum(lengths[block.stage]) for block in layers if isinstance(block, S4Block)
-        )
+        return tuple(block.s4.spectrum(lengths[block.stage]) for block in layers if isinstance(block, S4Block))
 
     def __call__(
         self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple | None = None
@@ -220,9 +217,7 @@ class SaShiMi(nnx.Module):
             for layer in self.up:
                 h = run(layer, h) + skips.pop()
             return h
-        stage_input = (
-            0  # without a U-Net each stage adds its own input to its output, as in autoregressive SaShiMi
-        )
+        stage_input = 0  # without a U-Net each stage adds its own input to its output, as in autoregressive SaShiMi
         for layer in self.up:
             if isinstance(layer, UpPool):
                 h = stage_input = run(layer, h + stage_input) + skips.pop()
