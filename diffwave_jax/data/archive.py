@@ -1,9 +1,11 @@
 """Where the files of a data set lie: a folder, or a tar archive unpacked into a passing one."""
 
 import hashlib
+import lzma
 import os
 import tarfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 from diffwave_jax.errors import UserError
@@ -25,14 +27,10 @@ def unpack(archive: Path, wanted: Wanted, target: Path) -> Path:
     """
     if archive.is_dir():
         return archive
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if member.isfile() and wanted(name) and not _hidden(name):
-                    _write(target / name, tar.extractfile(member).read())
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"data.archive: {archive} is no intact tar archive ({error}); fetch it again") from error
+    for name, content in _read_tar(archive, wanted):
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
     return target
 
 
@@ -57,6 +55,15 @@ def _hidden(name: str) -> bool:
     return path.is_absolute() or any(part.startswith(".") for part in path.parts)
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+def _read_tar(archive: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if member.isfile() and wanted(name) and not _hidden(name):
+                    yield name, tar.extractfile(member).read()
+            while tar.fileobj.read(1 << 20):  # to the end of the file, where gzip compares its checksum
+                pass
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise UserError(f"data.archive: {archive} is no intact tar archive ({reason}); fetch it again") from error

@@ -10,6 +10,7 @@ import soundfile
 from diffwave_jax.data.spec import DataSpec
 
 SCALE = 32768.0
+TRIM_FRAME_SECONDS = 0.032
 # libsndfile reads a shortened WAV file without complaint; only its log tells.
 SHORTENED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
 # A data chunk of about this many bytes or more is what programs write that do not know the length yet.
@@ -55,12 +56,19 @@ def checked(samples: np.ndarray) -> np.ndarray:
 def fit(samples: np.ndarray, spec: DataSpec) -> np.ndarray:
     """Trims, cuts, levels and zero-pads float audio `(n,)` to int16 `(spec.length,)`."""
     if spec.trim_db:
-        samples, _ = librosa.effects.trim(samples, top_db=spec.trim_db)
+        samples = trim(samples, spec)
     samples = samples[: spec.length]
     if spec.rms:
         samples = level(samples, spec.rms)
     samples = np.clip(np.round(samples * SCALE), -SCALE, SCALE - 1).astype(np.int16)
     return np.pad(samples, (0, spec.length - len(samples)))
+
+
+def trim(samples: np.ndarray, spec: DataSpec) -> np.ndarray:
+    """Cuts away leading and trailing frames that are `spec.trim_db` below the loudest."""
+    frame = round(TRIM_FRAME_SECONDS * spec.sample_rate)
+    trimmed, _ = librosa.effects.trim(samples, top_db=spec.trim_db, frame_length=frame, hop_length=max(frame // 4, 1))
+    return trimmed
 
 
 def level(samples: np.ndarray, rms: float) -> np.ndarray:
