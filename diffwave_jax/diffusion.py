@@ -74,7 +74,11 @@ class Diffusion:
         return (x - _at(np.sqrt(1 - alpha_bar), t, x) * predicted_noise) * _at(1 / np.sqrt(alpha_bar), t, x)
 
     def loss(
-        self, predict_noise: Callable[[jax.Array, jax.Array], jax.Array], x0: jax.Array, t: jax.Array, noise: jax.Array
+        self,
+        predict_noise: Callable[[jax.Array, jax.Array], jax.Array],
+        x0: jax.Array,
+        t: jax.Array,
+        noise: jax.Array,
     ) -> jax.Array:
         """Mean squared error of the predicted noise per clip, (B,) (Ho et al., equation 14)."""
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
