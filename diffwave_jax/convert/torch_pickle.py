@@ -1,8 +1,8 @@
 """The pickles inside PyTorch checkpoints, read as data.
 
 Python's own unpickler imports and calls what a file asks for, and some legal pickles make it hang or fill the memory.
-This interpreter knows the thirty-odd opcodes of protocol 2 that a checkpoint of tensors needs, builds dicts, lists, tuples,
-numbers, strings and `TensorReference`s, and refuses the rest. Opcodes: the comments in Python's `pickletools`; the
+This interpreter knows the thirty-odd opcodes of protocol 2 that a checkpoint of tensors needs, builds dicts, lists,
+tuples, numbers, strings and `TensorReference`s, and refuses the rest. Opcodes: the comments in Python's `pickletools`; the
 names PyTorch writes: `torch/_utils.py` and `torch/serialization.py`.
 """
 
@@ -10,7 +10,7 @@ import pickletools
 from typing import BinaryIO, NamedTuple
 
 MAX_OPCODES = 2_000_000  # a full-size checkpoint with optimizer state has 150,000
-MAX_INTEGER_KEY = 1_000_000  # small keys cannot be chosen to collide in a hash table
+MAX_INTEGER_KEY = 2**48  # old files number parameters by memory address; larger keys can be made to collide
 
 DTYPES = {
     "torch FloatStorage": "float32",
