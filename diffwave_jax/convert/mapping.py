@@ -1,7 +1,7 @@
 """Which tensor of the original's `state_dict` is which of our weights: one table, read in both directions.
 
 A leaf of the table is (torch name, our name, axes); axes such as "io->oi1" name our axes, then PyTorch's, a 1 being an
-axis of length one. A buffer, which is not ours, is (torch name, None, l_max). A branch is (torch name, our name,
+axis of length one. A buffer, which is not ours, is (torch name, name, l_max). A branch is (torch name, our name,
 table). Every table is in the order of the original's `state_dict`, in which its optimizer counts the parameters too.
 """
 
@@ -33,7 +33,7 @@ S4_OUTPUT = {True: "layer.output_linear.0", False: "layer.output_linear"}  # wit
 
 
 def _s4_block(glu: bool, l_max: int) -> tuple:
-    kernel = (*S4_KERNEL_PARAMETERS, ("omega", None, l_max), ("z", None, l_max))
+    kernel = (*S4_KERNEL_PARAMETERS, ("omega", "omega", l_max), ("z", "z", l_max))
     return (
         ("fc_t", "step", LINEAR),
         ("layer.D", "s4.D", "h->1h"),
@@ -104,14 +104,14 @@ class Tensor(NamedTuple):
     Attributes:
       torch_name: its name there, for SaShiMi without the leading "sashimi.".
       torch_shape: its shape there.
-      name: our weight's dotted name; None for a buffer.
+      name: our weight's dotted name.
       axes: our axes, "->", PyTorch's axes; empty for a buffer.
-      l_max: of a buffer: the length whose kernel nodes it holds.
+      l_max: of a buffer, the length whose kernel nodes it holds; 0 for a weight.
     """
 
     torch_name: str
     torch_shape: tuple[int, ...]
-    name: str | None
+    name: str
     axes: str = ""
     l_max: int = 0
 
@@ -129,10 +129,19 @@ class Tensor(NamedTuple):
 
 def tensors(model: Mapping) -> list[Tensor]:
     """Every tensor of the original's `state_dict`, in its order, for a config's `model` section."""
-    config = model_config(model)
-    table = _sashimi_table(config) if isinstance(config, SaShiMiConfig) else _diffwave_table(config)
     shapes = weight_shapes(model)
-    return [_tensor(*leaf, shapes) for leaf in _leaves("", "", table)]
+    return [_tensor(*leaf, shapes) for leaf in _leaves("", "", _table(model))]
+
+
+def kernel_lengths(model: Mapping) -> dict[str, int]:
+    """{name of an S4 kernel, such as "down.0.s4.kernel": its l_max}."""
+    leaves = _leaves("", "", _table(model))
+    return {name.removesuffix(".omega"): l_max for _, name, l_max in leaves if name.endswith(".omega")}
+
+
+def _table(model: Mapping) -> tuple:
+    config = model_config(model)
+    return _sashimi_table(config) if isinstance(config, SaShiMiConfig) else _diffwave_table(config)
 
 
 def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
@@ -146,12 +155,12 @@ def _leaves(torch_prefix: str, prefix: str, table: tuple) -> Iterator[tuple]:
         if isinstance(below, tuple):
             yield from _leaves(f"{torch_prefix}{theirs}.", f"{prefix}{ours}.", below)
         else:
-            yield f"{torch_prefix}{theirs}", ours and f"{prefix}{ours}", below
+            yield f"{torch_prefix}{theirs}", f"{prefix}{ours}", below
 
 
-def _tensor(torch_name: str, name: str | None, below: str | int, shapes: Mapping) -> Tensor:
-    if name is None:
-        return Tensor(torch_name, (below // 2 + 1, 2), None, l_max=below)
+def _tensor(torch_name: str, name: str, below: str | int, shapes: Mapping) -> Tensor:
+    if isinstance(below, int):
+        return Tensor(torch_name, (below // 2 + 1, 2), name, l_max=below)
     ours, theirs = below.split("->")
     sizes = dict(zip(ours, shapes[name], strict=True)) | {"1": 1}
     return Tensor(torch_name, tuple(sizes[axis] for axis in theirs), name, below)

@@ -2,8 +2,8 @@
 
 Python's own unpickler imports and calls what a file asks for, and some legal pickles make it hang or fill the memory.
 This interpreter knows the thirty-odd opcodes of protocol 2 that a checkpoint of tensors needs, builds dicts, lists,
-tuples, numbers, strings and `TensorReference`s, and refuses the rest. Opcodes: the comments in Python's `pickletools`; the
-names PyTorch writes: `torch/_utils.py` and `torch/serialization.py`.
+tuples, numbers, strings and `TensorReference`s, and refuses the rest. Opcodes: the comments in Python's `pickletools`;
+the names PyTorch writes: `torch/_utils.py` and `torch/serialization.py`.
 """
 
 import pickletools
