@@ -1,0 +1,102 @@
+"""The diffusion process: noise schedule, forward noising, training loss and one reverse step.
+
+Ho et al., "Denoising Diffusion Probabilistic Models" (arXiv 2006.11239), as used by DiffWave (arXiv 2009.09761).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Diffusion:
+    """A variance schedule of T steps and everything that follows from it.
+
+    Steps are 0-based: `t` in 0..T-1, larger is noisier. The tables are float64 so that no rounding of the schedule
+    reaches a sample; they are cast to the audio's type where they are used.
+
+    Attributes:
+      beta: (T,) float64 noise variances, each in (0, 1).
+    """
+
+    beta: np.ndarray
+
+    def __post_init__(self):
+        beta = np.asarray(self.beta, np.float64)
+        if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta < 1)):
+            raise ValueError(f"beta must be a vector of variances in (0, 1), got {self.beta!r}")
+        object.__setattr__(self, "beta", beta)
+
+    @classmethod
+    def linear(cls, num_steps: int = 200, beta_min: float = 1e-4, beta_max: float = 0.02) -> "Diffusion":
+        """The linear schedule of the released models (DiffWave, section 4.1)."""
+        return cls(np.linspace(beta_min, beta_max, num_steps))
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of diffusion steps."""
+        return len(self.beta)
+
+    @property
+    def alpha(self) -> np.ndarray:
+        """(T,) `1 - beta`."""
+        return 1 - self.beta
+
+    @property
+    def alpha_bar(self) -> np.ndarray:
+        """(T,) the cumulative product of `alpha`: the share of the signal's power left at step t."""
+        return np.cumprod(self.alpha)
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """(T,) standard deviation of the reverse step's noise; 0 at t = 0 (Ho et al., equation 7)."""
+        before = np.concatenate([[1.0], self.alpha_bar[:-1]])
+        return np.sqrt(self.beta * (1 - before) / (1 - self.alpha_bar))
+
+    def q_sample(self, x0: jax.Array, t: jax.Array, noise: jax.Array) -> jax.Array:
+        """Noisy audio x_t from clean audio (Ho et al., equation 4).
+
+        Args:
+          x0: (B, L) clean audio.
+          t: (B,) steps.
+          noise: (B, L) standard normal.
+        """
+        alpha_bar = self.alpha_bar
+        signal = _at(np.sqrt(alpha_bar), t, x0)
+        return signal * x0 + _at(np.sqrt(1 - alpha_bar), t, x0) * noise
+
+    def predict_x0(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array) -> jax.Array:
+        """Clean audio that `x` (B, L) at steps `t` (B,) would come from if `predicted_noise` were its noise."""
+        alpha_bar = self.alpha_bar
+        return (x - _at(np.sqrt(1 - alpha_bar), t, x) * predicted_noise) * _at(1 / np.sqrt(alpha_bar), t, x)
+
+    def loss(
+        self,
+        predict_noise: Callable[[jax.Array, jax.Array], jax.Array],
+        x0: jax.Array,
+        t: jax.Array,
+        noise: jax.Array,
+    ) -> jax.Array:
+        """Mean squared error of the predicted noise per clip, (B,) (Ho et al., equation 14)."""
+        predicted = predict_noise(self.q_sample(x0, t, noise), t)
+        return jnp.mean(jnp.square(predicted - noise), axis=-1)
+
+    def reverse_step(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array) -> jax.Array:
+        """One ancestral step x_t -> x_{t-1} (Ho et al., algorithm 2).
+
+        Args:
+          x: (B, L) state at steps t.
+          t: (B,) steps; at t = 0 no noise is added.
+          predicted_noise: (B, L) what the network says of (x, t).
+          noise: (B, L) standard normal.
+        """
+        mean = x - _at(self.beta / np.sqrt(1 - self.alpha_bar), t, x) * predicted_noise
+        return mean * _at(1 / np.sqrt(self.alpha), t, x) + _at(self.sigma, t, x) * noise
+
+
+def _at(table: np.ndarray, t: jax.Array, like: jax.Array) -> jax.Array:
+    """`table[t]` in `like`'s type, shaped to multiply (B, L) audio."""
+    return jnp.asarray(table, like.dtype)[t][:, None]
