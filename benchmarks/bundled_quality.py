@@ -45,9 +45,7 @@ def main():
 
 def parse_arguments():
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="+", help="folders of WAVs or .npz files")
     parser.add_argument("--archive", required=True, help="the FSDD archive, fsdd.tar.gz")
     return parser.parse_args()
@@ -85,9 +83,7 @@ class Reference:
     def sound(self, clips):
         """Noise and harmonics of the clips at their own lengths."""
         floors = [quality.noise_floor(audio[None], RATE)[0] for audio, _ in clips]
-        ratios, voiced = zip(
-            *[quality.harmonics_to_noise_ratio(audio[None], RATE) for audio, _ in clips], strict=True
-        )
+        ratios, voiced = zip(*[quality.harmonics_to_noise_ratio(audio[None], RATE) for audio, _ in clips], strict=True)
         return {
             "noise floor, dB": np.median(floors),
             "harmonics-to-noise ratio, dB": np.nanmedian(ratios),
@@ -147,11 +143,7 @@ def read_clips(path):
     if path.is_dir():
         names = sorted(path.glob("*_digit[0-9]*.wav"))
         digits = [int(re.search(r"_digit(\d)", name.name).group(1)) for name in names]
-        return {
-            path.name: [
-                (librosa.load(name, sr=RATE)[0], digit) for name, digit in zip(names, digits, strict=True)
-            ]
-        }
+        return {path.name: [(librosa.load(name, sr=RATE)[0], digit) for name, digit in zip(names, digits, strict=True)]}
     arrays = np.load(path)
     sets = [name for name in arrays if f"{name}_digit" in arrays]
     return {name: list(zip(as_float(arrays[name]), arrays[f"{name}_digit"], strict=True)) for name in sets}

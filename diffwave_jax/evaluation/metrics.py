@@ -27,9 +27,7 @@ def frechet_distance(generated, reference):
     reference = as_features("reference features", reference, at_least=2)
     _same_width(generated, reference)
     (mean_1, covariance_1), (mean_2, covariance_2) = _moments(generated), _moments(reference)
-    cross = np.linalg.svd(
-        _symmetric_root(covariance_1) @ _symmetric_root(covariance_2), compute_uv=False
-    ).sum()
+    cross = np.linalg.svd(_symmetric_root(covariance_1) @ _symmetric_root(covariance_2), compute_uv=False).sum()
     squared = np.sum((mean_1 - mean_2) ** 2) + np.trace(covariance_1) + np.trace(covariance_2) - 2 * cross
     return float(max(squared, 0.0))
 
@@ -90,9 +88,7 @@ class StatisticalBins:
         """Index of each clip's cell, `(N,)`."""
         features = as_features("generated features", features)
         if features.shape[1] != self.num_features:
-            raise UserError(
-                f"{features.shape[1]} generated features a clip, but {self.num_features} reference ones"
-            )
+            raise UserError(f"{features.shape[1]} generated features a clip, but {self.num_features} reference ones")
         return self.clusters.predict(features)
 
     def count_different(self, cells, significance=0.05):
@@ -111,9 +107,7 @@ def class_accuracy(probabilities, labels):
     probabilities = as_probabilities("probabilities", probabilities)
     labels = np.asarray(labels)
     if labels.shape != probabilities.shape[:1]:
-        raise UserError(
-            f"{len(probabilities)} clips need as many labels, found labels of shape {labels.shape}"
-        )
+        raise UserError(f"{len(probabilities)} clips need as many labels, found labels of shape {labels.shape}")
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
 
@@ -172,9 +166,7 @@ def as_features(name, array, at_least=1):
     if len(array) < at_least:
         raise UserError(f"{name}: at least {at_least} clips are needed, found {len(array)}")
     if not np.all(np.isfinite(array)):
-        raise UserError(
-            f"{name}: {np.sum(~np.isfinite(array).all(axis=1))} of {len(array)} clips are not finite"
-        )
+        raise UserError(f"{name}: {np.sum(~np.isfinite(array).all(axis=1))} of {len(array)} clips are not finite")
     return array
 
 
@@ -184,9 +176,7 @@ def as_probabilities(name, array):
     total = array.sum(axis=1, keepdims=True)
     # 1e-3: a float32 or bfloat16 softmax over tens of classes sums to 1 well within it; logits do not.
     if array.min() < 0 or np.any(np.abs(total - 1) > 1e-3):
-        raise UserError(
-            f"{name} must be rows from 0 to 1 that sum to 1, found sums {total.min():g} to {total.max():g}"
-        )
+        raise UserError(f"{name} must be rows from 0 to 1 that sum to 1, found sums {total.min():g} to {total.max():g}")
     return array / total
 
 

@@ -34,9 +34,7 @@ def test_noise_floor_of_digital_silence_is_the_lowest_level():
 def test_noise_floor_does_not_depend_on_gain():
     clip = np.random.default_rng(1).standard_normal((2, 5120)) * np.linspace(0, 1, 5120)
     # Only rounding: a gain multiplies every frame's power alike.
-    np.testing.assert_allclose(
-        quality.noise_floor(clip, RATE), quality.noise_floor(0.01 * clip, RATE), atol=1e-6
-    )
+    np.testing.assert_allclose(quality.noise_floor(clip, RATE), quality.noise_floor(0.01 * clip, RATE), atol=1e-6)
 
 
 @pytest.mark.parametrize("pitch", [90.0, 130.0, 210.0])
@@ -50,9 +48,7 @@ def test_harmonicity_is_the_ratio_of_tone_to_noise(pitch, ratio_db):
 
 
 def test_noise_is_not_voiced():
-    ratio, voiced = quality.harmonics_to_noise_ratio(
-        np.random.default_rng(0).standard_normal((4, 5120)), RATE
-    )
+    ratio, voiced = quality.harmonics_to_noise_ratio(np.random.default_rng(0).standard_normal((4, 5120)), RATE)
     assert np.all(voiced < 0.05)
     assert np.all(np.isnan(ratio[voiced == 0]))
 
