@@ -170,9 +170,9 @@ def as_features(name, array, at_least=1):
     return array
 
 
-def as_probabilities(name, array):
+def as_probabilities(name, array, at_least=1):
     """The array as float64 `(N, K)`, its rows scaled to sum to 1; `UserError` if they are no probabilities."""
-    array = as_features(name, array)
+    array = as_features(name, array, at_least)
     total = array.sum(axis=1, keepdims=True)
     # 1e-3: a float32 or bfloat16 softmax over tens of classes sums to 1 well within it; logits do not.
     if array.min() < 0 or np.any(np.abs(total - 1) > 1e-3):
