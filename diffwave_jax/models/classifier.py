@@ -20,22 +20,24 @@ class ClassifierConfig:
 
     Attributes:
       sample_rate: of the audio, in Hz.
-      length: samples of a clip it is trained on; the network itself takes any length.
+      length: samples of the clips it is trained on; the network itself takes any length.
       n_classes: number of words.
       n_mels: mel bands.
-      channels: width of each stage; every stage halves both axes. The last is the number of features.
+      channels: width of each stage; every stage halves the frame rate. The last is the number of features.
       blocks: residual blocks in each stage.
+      width: frames that a convolution sees.
     """
 
     sample_rate: int = 16000
     length: int = 16000
     n_classes: int = 10
     n_mels: int = 64
-    channels: tuple[int, ...] = (32, 64, 128, 256)
+    channels: tuple[int, ...] = (128, 192, 256)
     blocks: int = 2
+    width: int = 9
 
     def __post_init__(self):
-        for field in ("sample_rate", "length", "n_classes", "n_mels", "blocks"):
+        for field in ("sample_rate", "length", "n_classes", "n_mels", "blocks", "width"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
         if not self.channels or min(self.channels) < 8 or any(width % 8 for width in self.channels):
@@ -43,59 +45,64 @@ class ClassifierConfig:
 
 
 class ResidualBlock(nnx.Module):
-    """Two normalised 3x3 convolutions and a shortcut, pre-activation (He et al., arXiv 1603.05027)."""
+    """Two normalised convolutions over time and a shortcut, pre-activation (He et al., arXiv 1603.05027)."""
 
-    def __init__(self, in_features: int, out_features: int, stride: int, *, rngs: nnx.Rngs):
+    def __init__(self, in_features: int, out_features: int, width: int, stride: int, *, rngs: nnx.Rngs):
         self.norm1 = group_norm(in_features, rngs=rngs)
-        self.conv1 = convolution(in_features, out_features, stride=stride, rngs=rngs)
+        self.conv1 = convolution(in_features, out_features, width, stride=stride, rngs=rngs)
         self.norm2 = group_norm(out_features, rngs=rngs)
-        self.conv2 = convolution(out_features, out_features, rngs=rngs)
-        if stride != 1 or in_features != out_features:
-            self.shortcut = convolution(in_features, out_features, width=1, rngs=rngs)
+        self.conv2 = convolution(out_features, out_features, width, rngs=rngs)
+        if stride != 1:
+            self.shortcut = convolution(in_features, out_features, 1, rngs=rngs)
         self.stride = stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, T, M, in_features) to (B, T / stride, M / stride, out_features)."""
+        """(B, T, in_features) to (B, ceil(T / stride), out_features)."""
         hidden = self.conv1(nnx.relu(self.norm1(x)))
         hidden = self.conv2(nnx.relu(self.norm2(hidden)))
         if self.stride != 1:
-            x = nnx.avg_pool(x, (self.stride,) * 2, strides=(self.stride,) * 2, padding="SAME")
-        return hidden + (self.shortcut(x) if hasattr(self, "shortcut") else x)
+            x = self.shortcut(nnx.avg_pool(x, (self.stride,), strides=(self.stride,), padding="SAME"))
+        return x + hidden
 
 
 class Classifier(nnx.Module):
-    """Log-mel spectrogram, residual stages, and the mean over time and frequency as features."""
+    """Log-mel spectrogram, residual stages over time, and the mean over time as features.
+
+    The bands are the first layer's channels, as in TC-ResNet (Choi et al., arXiv 1904.03814): on a CPU ten times
+    faster than convolving over frequency too.
+    """
 
     def __init__(self, config: ClassifierConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.input = convolution(1, config.channels[0], rngs=rngs)
-        blocks, width = [], config.channels[0]
+        width = config.channels[0]
+        self.input = convolution(config.n_mels, width, 3, rngs=rngs)
+        blocks = []
         for channels in config.channels:
             for stride in [2] + [1] * (config.blocks - 1):
-                blocks.append(ResidualBlock(width, channels, stride, rngs=rngs))
+                blocks.append(ResidualBlock(width, channels, config.width, stride, rngs=rngs))
                 width = channels
         self.blocks = nnx.List(blocks)
         self.norm = group_norm(width, rngs=rngs)
         self.output = nnx.Linear(width, config.n_classes, rngs=rngs)
 
-    def features(self, audio: jax.Array) -> jax.Array:
-        """Audio (B, L) to the penultimate features (B, channels[-1]), which do not depend on its level."""
-        return self.features_of_mel(log_mel(audio, self.config.sample_rate, self.config.n_mels))
+    def mel(self, audio: jax.Array) -> jax.Array:
+        """Audio (B, L) to the network's input (B, T, n_mels), see `log_mel`."""
+        return log_mel(audio, self.config.sample_rate, self.config.n_mels)
 
-    def features_of_mel(self, mel: jax.Array) -> jax.Array:
-        """`log_mel` (B, T, M) to features (B, channels[-1])."""
-        x = self.input(mel[..., None])
+    def features(self, mel: jax.Array) -> jax.Array:
+        """Log-mel spectrogram (B, T, n_mels) to the penultimate features (B, channels[-1])."""
+        x = self.input(mel)
         for block in self.blocks:
             x = block(x)
-        return nnx.relu(self.norm(x)).mean(axis=(1, 2))
+        return nnx.relu(self.norm(x)).mean(axis=1)
 
     def logits(self, features: jax.Array) -> jax.Array:
         """Features (B, channels[-1]) to unnormalised log-probabilities (B, n_classes)."""
         return self.output(features)
 
     def __call__(self, audio: jax.Array) -> jax.Array:
-        """Audio (B, L) to unnormalised log-probabilities (B, n_classes)."""
-        return self.logits(self.features(audio))
+        """Audio (B, L) to unnormalised log-probabilities (B, n_classes), which do not depend on its level."""
+        return self.logits(self.features(self.mel(audio)))
 
 
 def log_mel(audio: jax.Array, sample_rate: int, n_mels: int) -> jax.Array:
@@ -118,13 +125,12 @@ def mel_bands(sample_rate: int, window: int, n_mels: int) -> np.ndarray:
     return librosa.filters.mel(sr=sample_rate, n_fft=window, n_mels=n_mels, fmin=LOWEST_HZ).T
 
 
-def convolution(in_features: int, out_features: int, *, width=3, stride=1, rngs: nnx.Rngs) -> nnx.Conv:
-    """A "same"-padded square convolution without bias, He-initialised."""
+def convolution(in_features: int, out_features: int, width: int, *, stride=1, rngs: nnx.Rngs) -> nnx.Conv:
+    """A "same"-padded convolution over time without bias, He-initialised."""
     init = nnx.initializers.he_normal()
-    size, strides = (width, width), (stride, stride)
-    return nnx.Conv(in_features, out_features, size, strides=strides, use_bias=False, kernel_init=init, rngs=rngs)
+    return nnx.Conv(in_features, out_features, (width,), strides=(stride,), use_bias=False, kernel_init=init, rngs=rngs)
 
 
 def group_norm(features: int, *, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    """Normalisation over time, frequency and groups of 8 channels: the same for every batch, in training and after."""
+    """Normalisation over time and groups of 8 channels: the same in training and after, whatever the batch."""
     return nnx.GroupNorm(features, num_groups=None, group_size=8, rngs=rngs)

@@ -199,7 +199,7 @@ class TestConfidenceInterval:
     def test_basic_interval_covers_the_frechet_distance(self):
         # Resampled clips lie further from the reference than the clips do; the reflected interval allows for it.
         features, reference = RANDOM.standard_normal((200, 16)), RANDOM.standard_normal((5000, 16))
-        low, high = metrics.confidence_interval(
+        low, _ = metrics.confidence_interval(
             lambda rows: metrics.frechet_distance(features[rows], reference), 200, method="basic"
         )
         assert low < metrics.frechet_distance(features, reference)
