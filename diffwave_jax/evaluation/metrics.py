@@ -5,12 +5,28 @@ the works named at each function. Every function raises `UserError` on what it c
 clips or too few, values that are not finite, shapes that do not fit, rows that are not probabilities.
 """
 
+import dataclasses
+
 import numpy as np
 from scipy import special, stats
 from scipy.spatial import distance
 from sklearn.cluster import KMeans
 
 from diffwave_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Mean (F,) and covariance (F, F) of features."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def fit(cls, name, features):
+        """The moments of features `(N, F)`, N > 1, the covariance unbiased; `name` is for errors."""
+        features = as_features(name, features, at_least=2)
+        return cls(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
 
 
 def frechet_distance(generated, reference):
@@ -20,15 +36,17 @@ def frechet_distance(generated, reference):
     singular values of S_1^(1/2) S_2^(1/2): symmetric, and accurate where covariances are singular.
 
     Args:
-        generated: Features `(N, F)`, N > 1.
-        reference: Features `(M, F)`, M > 1.
+      generated: Features `(N, F)`, N > 1.
+      reference: Features `(M, F)`, M > 1, or their `Gaussian`.
     """
-    generated = as_features("generated features", generated, at_least=2)
-    reference = as_features("reference features", reference, at_least=2)
-    _same_width(generated, reference)
-    (mean_1, covariance_1), (mean_2, covariance_2) = _moments(generated), _moments(reference)
-    cross = np.linalg.svd(_symmetric_root(covariance_1) @ _symmetric_root(covariance_2), compute_uv=False).sum()
-    squared = np.sum((mean_1 - mean_2) ** 2) + np.trace(covariance_1) + np.trace(covariance_2) - 2 * cross
+    generated = Gaussian.fit("generated features", generated)
+    if not isinstance(reference, Gaussian):
+        reference = Gaussian.fit("reference features", reference)
+    _same_width(generated.covariance, reference.covariance)
+    roots = [_symmetric_root(each.covariance) for each in (generated, reference)]
+    cross = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
+    squared = np.sum((generated.mean - reference.mean) ** 2)
+    squared += np.trace(generated.covariance) + np.trace(reference.covariance) - 2 * cross
     return float(max(squared, 0.0))
 
 
@@ -183,10 +201,6 @@ def as_probabilities(name, array, at_least=1):
 def _same_width(first, second):
     if first.shape[1] != second.shape[1]:
         raise UserError(f"both sets need as many columns, found {first.shape[1]} and {second.shape[1]}")
-
-
-def _moments(features):
-    return features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False))
 
 
 def _symmetric_root(matrix):
