@@ -1,0 +1,119 @@
+"""The fields of a config, with their defaults; a file in `configs/` fills in one experiment."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+from ml_collections import ConfigDict, config_dict
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.models import NETWORKS
+
+
+def default_config() -> ConfigDict:
+    """Every section and field but `model`, which `model_section` makes; the recipe is the released models' own."""
+    return ConfigDict(
+        {
+            "seed": 0,
+            "diffusion": diffusion_section(),
+            "data": data_section(),
+            "train": train_section(),
+            "sample": sample_section(),
+        }
+    )
+
+
+def model_section(name: str, **fields) -> ConfigDict:
+    """The `model` section for a network of `diffwave_jax.models`: its name and all its fields, some of them given."""
+    config_class = NETWORKS[name][1]
+    section = {"name": name}
+    for field in dataclasses.fields(config_class):
+        value = fields.pop(field.name, field.default)
+        section[field.name] = config_dict.placeholder(str) if value is None else value
+    if fields:
+        raise UserError(f"unknown model field {min(fields)!r} for {name}: known fields are {', '.join(section)}")
+    return ConfigDict(section)
+
+
+def diffusion_section() -> ConfigDict:
+    """The noise schedule."""
+    return ConfigDict(
+        {
+            "num_steps": 200,
+            "beta_min": 1e-4,
+            "beta_max": 0.02,
+            "signal_scale": 1.0,  # the network sees audio times this; louder audio keeps its detail at higher noise
+        }
+    )
+
+
+def data_section() -> ConfigDict:
+    """Where the clips come from and how they are cut."""
+    return ConfigDict(
+        {
+            "source": "speech_commands",  # or "folder": any folder of audio files
+            "archive": "",  # a folder or .tar.gz; empty downloads Speech Commands v0.02
+            "data_dir": "",  # where prepared clips are kept; empty for the user's cache folder
+            "classes": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            "sample_rate": 16000,
+            "length": 16000,  # samples of a clip
+            "trim_db": 0.0,  # cut leading and trailing parts this far below the peak; 0 leaves them
+            "rms": 0.0,  # scale clips to this RMS where their peak allows; 0 leaves them
+            "shift": 0,  # augmentation: largest random shift, in samples
+            "gain": (1.0, 1.0),  # augmentation: range of a random factor
+        }
+    )
+
+
+def train_section() -> ConfigDict:
+    """Optimiser, batch, logging and checkpoints."""
+    return ConfigDict(
+        {
+            "task": "diffusion",
+            "num_steps": 800_000,
+            "batch_size": 12,  # over all devices and hosts
+            "accumulate": 1,  # micro-batches per step
+            "learning_rate": 2e-4,
+            "schedule": "constant",  # or "drop" or "cosine"
+            "drop_step": 500_000,  # "drop": from here on times drop_factor
+            "drop_factor": 0.2,
+            "warmup_steps": 0,
+            "clip_norm": 0.0,  # largest global gradient norm; 0 for no clipping
+            "ema_decay": 0.0,  # 0 for no EMA
+            "label_dropout": 0.1,  # share of labels hidden from a conditional network
+            "step_weighting": "uniform",  # or "balanced": every diffusion step counts alike, see training.tasks
+            "log_every": 50,
+            "checkpoint_every": 10_000,
+            "keep": 3,  # newest checkpoints kept
+            "keep_every": 100_000,  # and those at multiples of this; 0 for none
+            "validate_every": 0,  # steps between losses on the validation split; 0 for never
+            "sample_every": 0,  # steps between clips in the log; 0 for never
+        }
+    )
+
+
+def sample_section() -> ConfigDict:
+    """What `sample.py` and `generate` do unless told otherwise."""
+    return ConfigDict({"steps": 200, "sampler": "ddpm", "guidance": 1.0})
+
+
+def to_dict(config: ConfigDict) -> dict:
+    """The config as plain data that JSON keeps exactly (tuples become lists)."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def from_dict(data: Mapping) -> ConfigDict:
+    """The config that `to_dict` wrote, with defaults for fields it does not have."""
+    config = default_config()
+    for section, values in data.items():
+        if isinstance(values, Mapping) and section in config:
+            for field, value in values.items():
+                values_type = type(config[section].get(field))
+                with config[section].ignore_type():
+                    config[section][field] = tuple(value) if values_type is tuple else value
+        elif section == "model":
+            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+            config.model = model_section(fields.pop("name"), **fields)
+        else:
+            config[section] = values
+    return config

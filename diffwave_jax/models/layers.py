@@ -1,0 +1,146 @@
+"""Layers shared by the networks, channels last, with the initial values PyTorch gives them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
+
+
+def uniform_fan_in(fan_in: int) -> nnx.Initializer:
+    """Uniform in ±1/sqrt(fan_in): PyTorch's default for linear and convolutional layers, weight and bias."""
+    bound = 1 / np.sqrt(fan_in)
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def linear(in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer over the last axis, initialised as PyTorch does; `dtype` is what it computes in."""
+    init = uniform_fan_in(in_features)
+    return nnx.Linear(in_features, out_features, kernel_init=init, bias_init=init, dtype=dtype, rngs=rngs)
+
+
+def zero_linear(in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer whose weight and bias start at zero: the networks' last layer."""
+    zeros = nnx.initializers.zeros
+    return nnx.Linear(in_features, out_features, kernel_init=zeros, bias_init=zeros, dtype=dtype, rngs=rngs)
+
+
+def layer_norm(features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Layer normalisation over the last axis; the two-pass variance keeps float32's accuracy."""
+    return nnx.LayerNorm(features, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """GELU in its exact erf form."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+class WeightNormConv(nnx.Module):
+    """A "same"-padded 1-D convolution with weight normalisation, `g v / ||v||` (Salimans & Kingma, arXiv 1602.07868).
+
+    The norm runs over every axis of `v` but the output channel's.
+
+    Args:
+      in_features: input channels.
+      out_features: output channels.
+      width: taps, odd.
+      dilation: samples between taps.
+      dtype: what the convolution is computed in; the weights stay float32.
+      rngs: source of the initial values.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        width: int,
+        *,
+        dilation=1,
+        dtype=jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        init = uniform_fan_in(in_features * width)
+        self.v = nnx.Param(init(rngs.params(), (width, in_features, out_features)))
+        self.g = nnx.Param(jnp.sqrt(jnp.sum(jnp.square(self.v[...]), axis=(0, 1))))
+        self.bias = nnx.Param(init(rngs.params(), (out_features,)))
+        self.dilation = dilation
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, in_features) to (B, L, out_features)."""
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            weight_norm(self.v[...], self.g[...]).astype(self.dtype),
+            window_strides=(1,),
+            padding="SAME",
+            rhs_dilation=(self.dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
+        return y + self.bias[...].astype(self.dtype)
+
+
+class WeightNormLinear(nnx.Module):
+    """A linear layer over the last axis (a 1x1 convolution) with weight normalisation, see `WeightNormConv`."""
+
+    def __init__(self, in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        init = uniform_fan_in(in_features)
+        self.v = nnx.Param(init(rngs.params(), (in_features, out_features)))
+        self.g = nnx.Param(jnp.sqrt(jnp.sum(jnp.square(self.v[...]), axis=0)))
+        self.bias = nnx.Param(init(rngs.params(), (out_features,)))
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., in_features) to (..., out_features)."""
+        kernel = weight_norm(self.v[...], self.g[...]).astype(self.dtype)
+        return x.astype(self.dtype) @ kernel + self.bias[...].astype(self.dtype)
+
+
+def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
+    """`g v / ||v||` with one norm per output channel, the last axis of `v` (..., out) and of `g` (out,)."""
+    norm = jnp.sqrt(jnp.sum(jnp.square(v), axis=tuple(range(v.ndim - 1))))
+    return v * (g / norm)
+
+
+class StepEmbedding(nnx.Module):
+    """Diffusion step, and class if there are any, to the vector that every block listens to (DiffWave, section 3.2).
+
+    Args:
+      n_classes: number of classes; 0 for an unconditional network, which then has no class table.
+      features: sinusoidal features, even.
+      out_features: width of the embedding.
+      rngs: source of the initial values.
+    """
+
+    def __init__(self, n_classes: int = 0, features: int = 128, out_features: int = 512, *, rngs: nnx.Rngs):
+        self.fc1 = linear(features, out_features, rngs=rngs)
+        self.fc2 = linear(out_features, out_features, rngs=rngs)
+        if n_classes:
+            normal = nnx.initializers.normal(1.0)
+            self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=normal, rngs=rngs)
+        self.n_classes = n_classes
+        self.features = features
+
+    def __call__(self, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
+        """Embedding (B, out_features) of steps `t` (B,) and labels (B,) in 0..n_classes; n_classes means "none"."""
+        hidden = nnx.silu(self.fc1(sinusoids(t, self.features)))
+        embedding = nnx.silu(self.fc2(hidden))
+        if not self.n_classes:
+            if label is not None:
+                raise ValueError("this network is unconditional (n_classes = 0): it takes no label")
+            return embedding
+        if label is None:
+            label = jnp.full(t.shape, self.n_classes, jnp.int32)
+        return embedding + self.label(label)
+
+
+def sinusoids(t: jax.Array, features: int) -> jax.Array:
+    """`[sin(t f), cos(t f)]` (B, features) of steps `t` (B,), f falling from 1 to 1/10000 (DiffWave, equation 7)."""
+    half = features // 2
+    frequency = np.exp(-np.log(MAX_PERIOD) * np.arange(half) / (half - 1)).astype(np.float32)
+    angle = t.astype(jnp.float32)[:, None] * frequency
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)

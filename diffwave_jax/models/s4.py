@@ -1,0 +1,125 @@
+"""The S4 layer: a long two-sided convolution whose kernels come from a state space (arXiv 2111.00396, 2202.09729)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from diffwave_jax.models import hippo
+from diffwave_jax.models.layers import gelu, linear
+from kernels import dplr_kernel
+
+DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
+
+
+class S4Kernel(nnx.Module):
+    """Two convolution kernels per channel, forward and backward, from DPLR state-space parameters.
+
+    Args:
+      d_model: channels H.
+      d_state: states N per channel, even; one of each conjugate pair is stored.
+      l_max: length at which the kernels' generating function is truncated; kernels may be cut shorter, never longer.
+      tie_state: one state matrix and input vector for all channels instead of one each.
+      implementation: which `kernels.dplr_kernel` to use; None for the platform's best.
+      rngs: source of the initial values.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_state: int,
+        l_max: int,
+        *,
+        tie_state: bool = False,
+        implementation: str | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.l_max = l_max
+        self.implementation = implementation
+        state = hippo.legs(d_state)
+        copies = 1 if tie_state else d_model
+        log_dt = jax.random.uniform(rngs.params(), (d_model,), minval=np.log(DT_MIN), maxval=np.log(DT_MAX))
+        self.log_dt = nnx.Param(log_dt)
+        self.log_w_real = nnx.Param(_repeat(np.log(-state.w.real), copies))
+        self.w_imag = nnx.Param(_repeat(state.w.imag, copies))
+        self.B = nnx.Param(_repeat(_pairs(state.B), copies))
+        self.P = nnx.Param(_repeat(_pairs(state.P), copies))
+        self.C = nnx.Param(_initial_C(rngs.params(), log_dt, d_state // 2, l_max))
+
+    def __call__(self, length: int) -> jax.Array:
+        """Kernels (2, H, length) float32: [0] weighs the present and past, [1] the future from the next sample on."""
+        kernels = dplr_kernel(
+            dt=jnp.exp(self.log_dt[...]),
+            w=jax.lax.complex(-jnp.exp(self.log_w_real[...]), self.w_imag[...]),
+            b=_complex(self.B[...]),
+            p=_complex(self.P[...]),
+            c=_complex(self.C[...]),
+            length=self.l_max,
+            implementation=self.implementation,
+        )
+        return kernels[..., :length]
+
+
+class S4(nnx.Module):
+    """Two-sided S4 convolution, GELU, and a gated linear layer (SaShiMi, section 4.1).
+
+    Args:
+      d_model: channels H.
+      glu: gate the output linear layer; without it the layer is plain H -> H.
+      dtype: what the output layer computes in; kernels and FFTs are always float32.
+      rngs: source of the initial values.
+      **kernel: `d_state`, `l_max`, `tie_state` and `implementation` of `S4Kernel`.
+    """
+
+    def __init__(self, d_model: int, *, glu: bool = True, dtype=jnp.float32, rngs: nnx.Rngs, **kernel):
+        self.kernel = S4Kernel(d_model, rngs=rngs, **kernel)
+        self.D = nnx.Param(jax.random.normal(rngs.params(), (d_model,)))
+        self.output = linear(d_model, 2 * d_model if glu else d_model, dtype=dtype, rngs=rngs)
+        self.glu = glu
+
+    def spectrum(self, length: int) -> jax.Array:
+        """Spectrum (H, length + 1) complex64 of the whole filter, to be computed once and used on many inputs.
+
+        Both kernels and the skip term D lie in one circular filter of 2 x length taps: forward from 0 up, backward
+        from -1 down.
+        """
+        forward, backward = self.kernel(length)
+        forward = forward.at[:, 0].add(self.D[...])
+        return jnp.fft.rfft(jnp.concatenate([forward, backward[:, ::-1]], axis=-1))
+
+    def __call__(self, u: jax.Array, spectrum: jax.Array) -> jax.Array:
+        """(B, L, H) to (B, L, H), with `spectrum` from `self.spectrum(L)`."""
+        y = self.output(gelu(convolve(u, spectrum).astype(self.output.dtype)))
+        return nnx.glu(y) if self.glu else y
+
+
+def convolve(u: jax.Array, spectrum: jax.Array) -> jax.Array:
+    """Channel-wise convolution of `u` (B, L, H) with filters of `spectrum` (H, L + 1), by FFTs of length 2 L."""
+    length = u.shape[1]
+    u_hat = jnp.fft.rfft(jnp.swapaxes(u.astype(jnp.float32), 1, 2), n=2 * length)
+    y = jnp.fft.irfft(u_hat * spectrum, n=2 * length)[..., :length]
+    return jnp.swapaxes(y, 1, 2)
+
+
+def _initial_C(key: jax.Array, log_dt: jax.Array, n_pairs: int, l_max: int) -> jax.Array:
+    """Length-corrected complex normal C (2, H, M, 2); the correction runs in float64 on the host."""
+    shape = (2, len(log_dt), n_pairs, 2)
+    C = jax.random.normal(key, shape) * np.sqrt(0.5)
+
+    def correct(C, log_dt):
+        C, log_dt = np.asarray(C, np.float64), np.asarray(log_dt)
+        return _pairs(hippo.length_corrected(C[..., 0] + 1j * C[..., 1], log_dt, l_max)).astype(np.float32)
+
+    return jax.pure_callback(correct, jax.ShapeDtypeStruct(shape, jnp.float32), C, log_dt)
+
+
+def _repeat(values: np.ndarray, copies: int) -> jax.Array:
+    return jnp.asarray(np.repeat(values[None], copies, axis=0), jnp.float32)
+
+
+def _pairs(z: np.ndarray) -> np.ndarray:
+    return np.stack([z.real, z.imag], axis=-1)
+
+
+def _complex(pairs: jax.Array) -> jax.Array:
+    return jax.lax.complex(pairs[..., 0], pairs[..., 1])

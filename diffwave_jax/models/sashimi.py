@@ -1,0 +1,251 @@
+"""SaShiMi: a U-Net of S4 layers over raw audio (Goel et al., arXiv 2202.09729), as a diffusion network."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu, layer_norm, linear, zero_linear
+from diffwave_jax.models.s4 import S4
+
+
+@dataclasses.dataclass(frozen=True)
+class SaShiMiConfig:
+    """SaShiMi's size; the defaults are the released models'.
+
+    Stages are counted from the full rate down; there are len(pool) + 1 of them, the last is the centre.
+
+    Attributes:
+      d_model: channels at the full rate.
+      n_layers: (S4, feed-forward) pairs per stage and direction: one number for all stages, or one each; 0 is allowed.
+      pool: how many samples each stage's end joins into one.
+      expand: growth of the channels at each pool.
+      ff: growth inside the feed-forward blocks.
+      d_state: states N of each S4 kernel, even.
+      l_max: length at which the S4 kernels are truncated: one number for all stages, or one each; at least a stage's
+        length.
+      length: samples of a clip, a multiple of the product of `pool`.
+      tie_state: one state matrix for all channels of a layer.
+      glu: gated output layers in S4.
+      unet: blocks on the way down too; without, stages only pool on the way down.
+      n_classes: classes to condition on, 0 for none.
+      dtype: what the dense layers compute in; weights, S4 kernels and FFTs stay float32.
+      remat: recompute the blocks' activations in the backward pass instead of keeping them.
+      s4_implementation: the `kernels` implementation, None for the platform's best.
+    """
+
+    d_model: int = 128
+    n_layers: int | tuple[int, ...] = 6
+    pool: tuple[int, ...] = (4, 4)
+    expand: int = 2
+    ff: int = 2
+    d_state: int = 64
+    l_max: int | tuple[int, ...] = 16000
+    length: int = 16000
+    tie_state: bool = False
+    glu: bool = True
+    unet: bool = True
+    n_classes: int = 0
+    dtype: str = "float32"
+    remat: bool = False
+    s4_implementation: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "pool", tuple(self.pool))
+        object.__setattr__(self, "n_layers", self._per_stage("n_layers"))
+        object.__setattr__(self, "l_max", self._per_stage("l_max"))
+        for field in ("d_model", "expand", "ff", "length"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
+        if self.n_classes < 0 or min(self.n_layers) < 0 or min(self.pool, default=1) < 1:
+            raise ValueError("n_classes and n_layers must be at least 0, every pool at least 1")
+        self.stage_lengths(self.length)
+
+    def _per_stage(self, field: str) -> tuple[int, ...]:
+        value = getattr(self, field)
+        stages = len(self.pool) + 1
+        values = (value,) * stages if isinstance(value, int) else tuple(value)
+        if len(values) != stages:
+            raise ValueError(f"{field} must be one number or {stages} (one per stage), got {value}")
+        return values
+
+    def stage_lengths(self, length: int) -> tuple[int, ...]:
+        """Samples of each stage for a clip of `length` samples; ValueError where it does not fit."""
+        total = int(np.prod(self.pool))
+        if length % total:
+            raise ValueError(f"a clip's length must be a multiple of {total} (pool {self.pool}), got {length}")
+        lengths = tuple(length // int(np.prod(self.pool[:stage])) for stage in range(len(self.pool) + 1))
+        for stage, (samples, l_max) in enumerate(zip(lengths, self.l_max, strict=True)):
+            if self.n_layers[stage] and samples > l_max:
+                raise ValueError(f"stage {stage} has {samples} samples, more than its l_max {l_max}")
+        return lengths
+
+
+class S4Block(nnx.Module):
+    """`x + S4(LayerNorm(x) + Linear(embedding))`; knows its stage, which decides its length."""
+
+    def __init__(self, d_model: int, stage: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        self.stage = stage
+        self.norm = layer_norm(d_model, dtype=dtype, rngs=rngs)
+        self.step = linear(512, d_model, dtype=dtype, rngs=rngs)
+        self.s4 = S4(
+            d_model,
+            glu=config.glu,
+            dtype=dtype,
+            d_state=config.d_state,
+            l_max=config.l_max[stage],
+            tie_state=config.tie_state,
+            implementation=config.s4_implementation,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array, embedding: jax.Array, spectrum: jax.Array) -> jax.Array:
+        """(B, L, H) to (B, L, H), with the step's embedding (B, 512) and the filter (H, L + 1) of `s4.spectrum`."""
+        return x + self.s4(self.norm(x) + self.step(embedding)[:, None], spectrum)
+
+
+class FeedForwardBlock(nnx.Module):
+    """`x + Linear(gelu(Linear(LayerNorm(x))))`."""
+
+    def __init__(self, d_model: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        self.norm = layer_norm(d_model, dtype=dtype, rngs=rngs)
+        self.ff1 = linear(d_model, config.ff * d_model, dtype=dtype, rngs=rngs)
+        self.ff2 = linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, H) to (B, L, H)."""
+        return x + self.ff2(gelu(self.ff1(self.norm(x))))
+
+
+class DownPool(nnx.Module):
+    """Joins each group of `pool` samples, channel-major, by one linear layer."""
+
+    def __init__(self, d_model: int, pool: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+        self.pool = pool
+        dtype = jnp.dtype(config.dtype)
+        self.linear = WeightNormLinear(d_model * pool, d_model * config.expand, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L * pool, H) to (B, L, H * expand)."""
+        batch, length, channels = x.shape
+        groups = x.reshape(batch, length // self.pool, self.pool, channels)
+        return self.linear(jnp.swapaxes(groups, 2, 3).reshape(batch, length // self.pool, channels * self.pool))
+
+
+class UpPool(nnx.Module):
+    """A linear layer, then the inverse of `DownPool`'s reshape; no causal shift."""
+
+    def __init__(self, d_model: int, pool: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+        self.pool = pool
+        dtype = jnp.dtype(config.dtype)
+        self.linear = WeightNormLinear(d_model * config.expand, d_model * pool, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, H * expand) to (B, L * pool, H)."""
+        groups = self.linear(x)
+        batch, length, features = groups.shape
+        groups = groups.reshape(batch, length, features // self.pool, self.pool)
+        return jnp.swapaxes(groups, 2, 3).reshape(batch, length * self.pool, features // self.pool)
+
+
+class SaShiMi(nnx.Module):
+    """Predicts the noise in a clip.
+
+    Args:
+      config: its size.
+      rngs: source of the initial values.
+    """
+
+    def __init__(self, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        self.config = config
+        self.input = WeightNormLinear(1, config.d_model, dtype=dtype, rngs=rngs)
+        self.embedding = StepEmbedding(config.n_classes, rngs=rngs)
+        self.down = nnx.List(_down_layers(config, rngs))
+        self.center = nnx.List(_stage_blocks(len(config.pool), config, rngs))
+        self.up = nnx.List(_up_layers(config, rngs))
+        self.norm = layer_norm(config.d_model, dtype=dtype, rngs=rngs)
+        self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
+        self.output2 = zero_linear(config.d_model, 1, rngs=rngs)
+
+    def s4_kernels(self, length: int | None = None) -> tuple[jax.Array, ...]:
+        """Each S4 layer's filter spectrum for clips of `length` samples (default: the config's), in execution order.
+
+        They depend on neither audio nor step: compute them once and pass them to every call of a sampling run.
+        """
+        lengths = self.config.stage_lengths(length or self.config.length)
+        layers = [*self.down, *self.center, *self.up]
+        return tuple(block.s4.spectrum(lengths[block.stage]) for block in layers if isinstance(block, S4Block))
+
+    def __call__(
+        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple | None = None
+    ) -> jax.Array:
+        """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
+
+        Args:
+          x: (B, L) noisy audio, L a multiple of the product of `pool`.
+          t: (B,) diffusion steps.
+          label: (B,) classes in 0..n_classes, where n_classes means "none"; only if the network is conditional.
+          kernels: what `s4_kernels(L)` returned; None computes them here.
+        """
+        spectra = iter(self.s4_kernels(x.shape[1]) if kernels is None else kernels)
+        embedding = self.embedding(t, label)
+
+        def run(layer, h):
+            call = nnx.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
+            return call(layer, h, embedding, next(spectra)) if isinstance(layer, S4Block) else call(layer, h)
+
+        h = nnx.relu(self.input(x[..., None]))
+        skips = [h]
+        for layer in self.down:
+            h = run(layer, h)
+            if self.config.unet or isinstance(layer, DownPool):
+                skips.append(h)
+        for layer in self.center:
+            h = run(layer, h)
+        h = self._ascend(run, h + skips.pop(), skips)
+        h = nnx.relu(self.output1(self.norm(h)))
+        return self.output2(h.astype(jnp.float32))[..., 0]
+
+    def _ascend(self, run: Callable, h: jax.Array, skips: list[jax.Array]) -> jax.Array:
+        if self.config.unet:
+            for layer in self.up:
+                h = run(layer, h) + skips.pop()
+            return h
+        stage_input = 0  # without a U-Net each stage adds its own input to its output, as in autoregressive SaShiMi
+        for layer in self.up:
+            if isinstance(layer, UpPool):
+                h = stage_input = run(layer, h + stage_input) + skips.pop()
+            else:
+                h = run(layer, h)
+        return h + stage_input
+
+
+def _stage_blocks(stage: int, config: SaShiMiConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
+    d_model = config.d_model * config.expand**stage
+    blocks: list[nnx.Module] = []
+    for _ in range(config.n_layers[stage]):
+        blocks += [S4Block(d_model, stage, config, rngs=rngs), FeedForwardBlock(d_model, config, rngs=rngs)]
+    return blocks
+
+
+def _down_layers(config: SaShiMiConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
+    layers: list[nnx.Module] = []
+    for stage, pool in enumerate(config.pool):
+        if config.unet:
+            layers += _stage_blocks(stage, config, rngs)
+        layers.append(DownPool(config.d_model * config.expand**stage, pool, config, rngs=rngs))
+    return layers
+
+
+def _up_layers(config: SaShiMiConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
+    layers: list[nnx.Module] = []
+    for stage, pool in reversed(list(enumerate(config.pool))):
+        layers.append(UpPool(config.d_model * config.expand**stage, pool, config, rngs=rngs))
+        layers += _stage_blocks(stage, config, rngs)
+    return layers

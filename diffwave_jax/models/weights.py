@@ -1,0 +1,38 @@
+"""A network's weights as one flat dict `{dotted name: array}`."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+from flax import nnx
+
+Weights = dict[str, jax.Array]
+
+
+def split(network: nnx.Module) -> tuple[nnx.GraphDef, Weights]:
+    """The network's structure and its weights; `merge` puts them together again."""
+    graph, state = nnx.split(network, nnx.Param)
+    return graph, {_dotted(path): value.get_value() for path, value in nnx.to_flat_state(state)}
+
+
+def merge(graph: nnx.GraphDef, weights: Mapping[str, jax.Array]) -> nnx.Module:
+    """The network of structure `graph` with these weights (cheap: call it inside jitted functions)."""
+    paths = {_path(name): nnx.Param(value) for name, value in weights.items()}
+    return nnx.merge(graph, nnx.State.from_flat_path(paths))
+
+
+def abstract(build: Callable[[], nnx.Module]) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
+    """Structure and weight shapes of the network that `build` makes, without computing any weight."""
+    return split(nnx.eval_shape(build))
+
+
+def count(weights: Mapping[str, jax.Array]) -> int:
+    """Number of parameters."""
+    return sum(value.size for value in weights.values())
+
+
+def _dotted(path: tuple) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _path(name: str) -> tuple:
+    return tuple(int(part) if part.isdigit() else part for part in name.split("."))
