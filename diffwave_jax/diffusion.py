@@ -90,9 +90,7 @@ class Diffusion:
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
         return jnp.mean(jnp.square(predicted - noise), axis=-1)
 
-    def reverse_step(
-        self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array
-    ) -> jax.Array:
+    def reverse_step(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array) -> jax.Array:
         """One ancestral step x_t -> x_{t-1} (Ho et al., algorithm 2).
 
         Args:
@@ -102,9 +100,7 @@ class Diffusion:
           noise: (B, L) standard normal.
         """
         of_state, of_prediction, of_noise = self.reverse_coefficients
-        return (
-            _at(of_state, t, x) * x + _at(of_prediction, t, x) * predicted_noise + _at(of_noise, t, x) * noise
-        )
+        return _at(of_state, t, x) * x + _at(of_prediction, t, x) * predicted_noise + _at(of_noise, t, x) * noise
 
 
 def _at(table: np.ndarray, t: jax.Array, like: jax.Array) -> jax.Array:

@@ -69,15 +69,11 @@ def plan(
       UserError: an unknown name, or a number out of its range.
     """
     chosen = _look_up(SAMPLERS, sampler, "sampler")
-    start = _in_range(
-        diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "start"
-    )
+    start = _in_range(diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "start")
     usual = start + 1 if chosen.steps is None else min(chosen.steps, start + 1)
     steps = _in_range(usual if steps is None else steps, 1, start + 1, "steps")
     if eta is not None and chosen.eta is None:
-        raise UserError(
-            f"eta is {eta}, but the sampler {sampler!r} has none; leave it out, or use ddim or dpm++sde"
-        )
+        raise UserError(f"eta is {eta}, but the sampler {sampler!r} has none; leave it out, or use ddim or dpm++sde")
     eta = _in_range(chosen.eta or 0.0 if eta is None else eta, 0, 1, "eta")
     make_schedule = _look_up(SPACINGS, spacing or chosen.spacing, "spacing")
     return chosen.coefficients(make_schedule(diffusion, steps, start), eta)

@@ -64,9 +64,7 @@ def fast(diffusion: Diffusion, steps: int, start: int) -> Schedule:
       UserError: the chain does not start from noise, or the training schedule stays below either schedule.
     """
     if start != diffusion.num_steps - 1:
-        raise UserError(
-            "the fast schedule starts from pure noise only; use ddpm, ddim or dpm++ to start part-way"
-        )
+        raise UserError("the fast schedule starts from pure noise only; use ddpm, ddim or dpm++ to start part-way")
     noisiest = diffusion.alpha_bar[-1]
     for variances in FAST_VARIANCES:
         alpha_bar = np.cumprod(1 - np.array(variances))[::-1]

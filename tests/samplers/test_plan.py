@@ -42,15 +42,13 @@ def test_ddpm_with_all_steps_is_the_reverse_process():
 
 
 def test_sde_solver_of_first_order_is_ancestral_sampling():
-    # With the multistep correction left out the SDE solver is exactly the ancestral step (arXiv 2211.01095, appendix B).
+    # Without the multistep correction the SDE solver is exactly the ancestral step (arXiv 2211.01095, appendix B).
     generator = np.random.default_rng(2)
     x, noise = generator.standard_normal(16), generator.standard_normal((30, 16))
     table = samplers.plan(DIFFUSION, "dpm++sde", 30, spacing="uniform")
     first_order = table._replace(correction=np.zeros(30))
     ancestral = samplers.plan(DIFFUSION, "ddpm", 30)
-    np.testing.assert_allclose(
-        run(Mixture(), first_order, x, noise), run(Mixture(), ancestral, x, noise), atol=1e-11
-    )
+    np.testing.assert_allclose(run(Mixture(), first_order, x, noise), run(Mixture(), ancestral, x, noise), atol=1e-11)
 
 
 def test_ode_solver_of_first_order_is_ddim():
@@ -113,9 +111,7 @@ def test_aligned_steps_carry_the_levels_noise():
         below = np.floor(table.timestep).astype(int)
         share = table.timestep - below
         above = np.minimum(below + 1, 199)
-        np.testing.assert_allclose(
-            (1 - share) * trained[below] + share * trained[above], table.signal, rtol=1e-12
-        )
+        np.testing.assert_allclose((1 - share) * trained[below] + share * trained[above], table.signal, rtol=1e-12)
 
 
 def test_log_snr_spacing_is_even():
