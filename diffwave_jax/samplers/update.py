@@ -1,8 +1,8 @@
 """The one update that every sampler is made of.
 
 Each sampler here is linear in what a step knows: the state, the predicted noise, the clean clip that the two imply,
-the clean clip implied one step ago, and fresh noise. A sampler is therefore only a table of weights, one row a step, and
-one compiled program serves all of them at any number of steps.
+the clean clip implied one step ago, and fresh noise. A sampler is therefore only a table of weights, one row a step,
+and one compiled program serves all of them at any number of steps.
 """
 
 from typing import NamedTuple
