@@ -81,7 +81,7 @@ def train_section() -> ConfigDict:
             "clip_norm": 0.0,  # largest global gradient norm; 0 for no clipping
             "ema_decay": 0.0,  # 0 for no EMA
             "label_dropout": 0.1,  # share of labels hidden from a conditional network
-            "step_weighting": "uniform",  # or "balanced": every diffusion step counts alike, see training.tasks
+            "loss_power": 1.0,  # of each clip's error; 0.5 weighs up the noisier steps, whose errors are small
             "log_every": 50,
             "checkpoint_every": 10_000,
             "keep": 3,  # newest checkpoints kept

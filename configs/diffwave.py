@@ -1,0 +1,10 @@
+"""DiffWave as released: 24.1 M weights, SC09, constant learning rate, 1M steps."""
+
+from diffwave_jax.config import default_config, model_section
+
+
+def get_config():
+    config = default_config()
+    config.model = model_section("diffwave")
+    config.train.num_steps = 1_000_000
+    return config

@@ -1,0 +1,14 @@
+"""SaShiMi as released: 23.5 M weights, SC09, batch 12, 800k steps, learning rate times 0.2 from step 500k on."""
+
+from diffwave_jax.config import default_config, model_section
+
+
+def get_config():
+    config = default_config()
+    config.model = model_section("sashimi")
+    config.train.num_steps = 800_000
+    config.train.batch_size = 12
+    config.train.schedule = "drop"
+    config.train.drop_step = 500_000
+    config.train.drop_factor = 0.2
+    return config

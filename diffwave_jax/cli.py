@@ -1,0 +1,70 @@
+"""What the scripts share: clean error lines and progress on the console."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from diffwave_jax.errors import UserError
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs a script's `main` with absl flags; a user's mistake becomes one line on stderr and exit status 2."""
+
+    def guarded(argv):
+        logging.set_verbosity(logging.WARNING)
+        try:
+            main(argv)
+        except UserError as error:
+            _fail(error)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """The positional arguments of `argv`; an unknown flag, config file or config field ends in one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        if "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
+            flags.FLAGS["config"].value.to_dict()  # a config file that failed to load says so only when it is used
+    except (AttributeError, KeyError) as error:
+        _fail(f"unknown config field {error.args[0]}: diffwave_jax/config.py and the model's config list them all")
+    except OSError as error:
+        _fail(f"the config file cannot be loaded: {str(error).splitlines()[-1].strip()}")
+    except (flags.Error, TypeError, ValueError) as error:
+        _fail(" ".join(str(error).split()))
+    return rest
+
+
+def _fail(error: object) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+class Console:
+    """Shows a training run: a progress bar on a terminal, plain lines in a log.
+
+    Args:
+      total: steps of the run.
+    """
+
+    def __init__(self, total: int):
+        self._bar = tqdm(total=total, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+
+    def message(self, text: str) -> None:
+        """Prints one line above the bar."""
+        tqdm.write(text, file=sys.stderr)
+
+    def step(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Shows the values beside the bar, or as a line."""
+        shown = {name: f"{value:.4g}" for name, value in values.items()}
+        if self._bar is not None:
+            self._bar.set_postfix(loss=shown.get("loss", ""), steps_per_second=shown.get("steps_per_second", ""))
+        else:
+            print(f"step {step}", *(f"{name} {value}" for name, value in shown.items()), sep="  ", flush=True)

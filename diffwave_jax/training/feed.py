@@ -1,0 +1,83 @@
+"""From the data set to global arrays on the mesh."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from diffwave_jax.data import make_loader, open_dataset
+from diffwave_jax.errors import UserError
+from diffwave_jax.training.step import shardings
+from diffwave_jax.training.tasks import Batch
+
+VALIDATION_CLIPS = 64  # at most; the same ones every time
+
+
+def data_mesh() -> Mesh:
+    """All devices of all processes along one axis, "data"."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+class Feed:
+    """Endless training batches, sharded over the mesh, with a position to save.
+
+    Args:
+      config: the run's config.
+      mesh: from `data_mesh`.
+    """
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        self._mesh = mesh
+        self._batch_size = config.train.batch_size
+        _check_batch_size(config, mesh)
+        self.dataset = open_dataset(config.data, "train")
+        self._batches = make_loader(
+            self.dataset,
+            batch_size=self._batch_size,
+            seed=config.seed,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            shift=config.data.shift,
+            gain=config.data.gain,
+        )
+
+    def next(self) -> Batch:
+        """The next global batch."""
+        return global_batch(next(self._batches), self._batch_size, self._mesh)
+
+    def position(self) -> dict:
+        """Where the next batch starts, the same in every process."""
+        return self._batches.get_state()
+
+    def seek(self, position: dict) -> None:
+        """Goes to what `position` returned."""
+        self._batches.set_state(position)
+
+
+def validation_batch(config: ConfigDict, mesh: Mesh) -> Batch:
+    """The fixed clips of the validation split that validation losses are measured on."""
+    dataset = open_dataset(config.data, "validation")
+    devices = jax.device_count()
+    size = min(VALIDATION_CLIPS, len(dataset)) // devices * devices
+    if not size:
+        raise UserError(f"the validation split has {len(dataset)} clips, fewer than the {devices} devices")
+    first, last = (size * (jax.process_index() + step) // jax.process_count() for step in (0, 1))
+    return global_batch(dataset.read(np.arange(first, last)), size, mesh)
+
+
+def global_batch(local: dict[str, np.ndarray], batch_size: int, mesh: Mesh) -> Batch:
+    """Global arrays of this process's clips and everyone else's, with each clip's place in the batch."""
+    share = batch_size // jax.process_count()
+    first = share * jax.process_index()
+    local = {**local, "index": np.arange(first, first + share, dtype=np.int32)}
+    sharded = shardings(mesh)[1]
+    return {name: jax.make_array_from_process_local_data(sharded, values) for name, values in local.items()}
+
+
+def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
+    pieces = mesh.size * config.train.accumulate
+    if config.train.batch_size % pieces:
+        raise UserError(
+            f"train.batch_size is {config.train.batch_size}; it must be a multiple of {pieces} "
+            f"({mesh.size} devices x train.accumulate {config.train.accumulate})"
+        )

@@ -1,0 +1,51 @@
+"""Adam with the learning-rate schedules and gradient clipping of the recipes."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from diffwave_jax.errors import UserError
+
+
+def learning_rate(train: ConfigDict) -> optax.Schedule:
+    """Learning rate as a function of the number of steps done.
+
+    "constant"; "drop", constant with one drop, as the released SaShiMi; "cosine", to 0 at the last step. Each starts
+    with a linear warm-up of `warmup_steps`.
+    """
+    peak, warmup = train.learning_rate, train.warmup_steps
+    if train.schedule == "constant":
+        after = optax.constant_schedule(peak)
+    elif train.schedule == "drop":
+        after = optax.piecewise_constant_schedule(peak, {train.drop_step - warmup: train.drop_factor})
+    elif train.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(train.num_steps - warmup, 1))
+    else:
+        raise UserError(f"train.schedule must be constant, drop or cosine, got {train.schedule!r}")
+    if not warmup:
+        return after
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
+
+
+def make_optimizer(train: ConfigDict) -> optax.GradientTransformation:
+    """Adam (PyTorch's defaults) behind global-norm clipping."""
+    clip = optax.clip_by_global_norm(train.clip_norm) if train.clip_norm else optax.identity()
+    return optax.chain(clip, optax.adam(learning_rate(train)))
+
+
+def resumed_adam(train: ConfigDict, params: Mapping, mu: Mapping, nu: Mapping, count: int) -> optax.OptState:
+    """The state of `make_optimizer` after `count` steps with these first and second moments, {dotted name: array}."""
+    state = make_optimizer(train).init(params)
+
+    def place(part):
+        if isinstance(part, optax.ScaleByAdamState):
+            return part._replace(count=jnp.asarray(count, jnp.int32), mu=dict(mu), nu=dict(nu))
+        if isinstance(part, optax.ScaleByScheduleState):
+            return part._replace(count=jnp.asarray(count, jnp.int32))
+        return part
+
+    counted = (optax.ScaleByAdamState, optax.ScaleByScheduleState)
+    return jax.tree.map(place, state, is_leaf=lambda part: isinstance(part, counted))

@@ -1,0 +1,99 @@
+"""What is trained: a task builds its network and turns a batch into a loss."""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.errors import UserError
+from diffwave_jax.models import build
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+class Task(Protocol):
+    """The trainer's view of a task.
+
+    A batch holds `audio (B, L)`, `label (B,)` and `index (B,)`, each clip's place in the global batch. Random numbers
+    come from the key and that place alone, so they are the same however the batch is spread over devices.
+    """
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """The network, freshly initialised."""
+        ...
+
+    def loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The scalar to minimise and metrics; a metric is a pair (sum, count), so that metrics of batches add up."""
+        ...
+
+    def validation_loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The same without whatever is random for training's sake alone."""
+        ...
+
+
+class DiffusionTask:
+    """Predicts the noise in noisy clips (DiffWave, algorithm 1)."""
+
+    def __init__(self, config: ConfigDict):
+        diffusion = config.diffusion
+        self._model = config.model
+        self._diffusion = Diffusion.linear(diffusion.num_steps, diffusion.beta_min, diffusion.beta_max)
+        self._signal_scale = diffusion.signal_scale
+        self._label_dropout = config.train.label_dropout
+        self._loss_power = config.train.loss_power
+        if config.model.length != config.data.length:
+            raise UserError(
+                f"model.length is {config.model.length} but data.length is {config.data.length}: set both alike"
+            )
+
+    def build(self, rngs: nnx.Rngs) -> nnx.Module:
+        """The network of the config's `model` section."""
+        return build(self._model, rngs=rngs)
+
+    def loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """Noise-prediction error at random steps; see `Task.loss`."""
+        return self._loss(network, batch, key, self._label_dropout)
+
+    def validation_loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """The same with every label shown."""
+        return self._loss(network, batch, key, 0.0)
+
+    def _loss(self, network, batch, key, label_dropout):
+        keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index), 3))(batch["index"])
+        draw = jax.vmap
+        t = draw(lambda key: jax.random.randint(key, (), 0, self._diffusion.num_steps))(keys[:, 0])
+        noise = draw(lambda key: jax.random.normal(key, batch["audio"].shape[1:]))(keys[:, 1])
+        label = None
+        if self._model.n_classes:
+            hidden = draw(lambda key: jax.random.bernoulli(key, label_dropout))(keys[:, 2])
+            label = jnp.where(hidden, self._model.n_classes, batch["label"])
+        x0 = self._signal_scale * batch["audio"]
+        losses = self._diffusion.loss(lambda x, t: network(x, t, label), x0, t, noise)
+        return jnp.mean(_powered(losses, self._loss_power)), self._metrics(losses, t)
+
+    def _metrics(self, losses: jax.Array, t: jax.Array) -> Metrics:
+        quartile = t * 4 // self._diffusion.num_steps
+        metrics = {"loss": (jnp.sum(losses), jnp.float32(losses.size))}
+        for q in range(4):
+            inside = quartile == q
+            metrics[f"loss_quartile{q + 1}"] = (jnp.sum(losses * inside), jnp.sum(inside, dtype=jnp.float32))
+        return metrics
+
+
+def _powered(losses: jax.Array, power: float) -> jax.Array:
+    """`losses ** power / power`: a power below 1 weighs the clips (and so the steps) with small losses up."""
+    return losses if power == 1 else losses**power / power
+
+
+TASKS = {"diffusion": DiffusionTask}
+
+
+def make_task(config: ConfigDict) -> Task:
+    """The task that `config.train.task` names."""
+    if config.train.task not in TASKS:
+        raise UserError(f"train.task must be one of {sorted(TASKS)}, got {config.train.task!r}")
+    return TASKS[config.train.task](config)

@@ -1,0 +1,66 @@
+"""The public calls: DPLR parameters to convolution spectra and kernels, by any implementation.
+
+The structured state matrix is `A = diag(w) - P P^*` over conjugate pairs (Gu et al. 2021, "Efficiently Modeling
+Long Sequences with Structured State Spaces", appendix C.3); only one state of each pair is given.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from kernels import reference, xla
+
+IMPLEMENTATIONS = {
+    "reference": reference.dplr_spectrum,
+    "xla": xla.dplr_spectrum,
+}
+
+
+def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
+    """Spectrum of the truncated convolution kernels at the nodes `exp(-2 pi i l / length)`, l = 0..length // 2.
+
+    Args:
+      dt: step sizes (H,), positive.
+      w: eigenvalues (H, M) or, tied, (1, M); complex, one of each conjugate pair, real part negative.
+      b: input vectors, (H, M) or (1, M), complex.
+      p: low-rank vectors, (H, M) or (1, M), complex.
+      c: output vectors (D, H, M), complex, D = 1 or 2 directions, stored multiplied by `(I - dA^length)^T`.
+      length: length of the kernels whose spectrum this is, at least 1; odd or even.
+      implementation: None for the platform's best, or a name in `IMPLEMENTATIONS`. All compute in float32 but
+        "reference", which computes in the precision it is given.
+
+    Returns:
+      (D, H, length // 2 + 1) complex; differentiable in every array.
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is no such implementation.
+    """
+    dt, w, b, p, c = (jnp.asarray(x) for x in (dt, w, b, p, c))
+    _check_shapes(dt, w, b, p, c, length)
+    return IMPLEMENTATIONS[_choose(implementation)](dt, w, b, p, c, length)
+
+
+def dplr_kernel(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
+    """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments."""
+    spectrum = dplr_spectrum(dt, w, b, p, c, length, implementation=implementation)
+    return jnp.fft.irfft(spectrum, n=length)
+
+
+def _choose(implementation: str | None) -> str:
+    name = "xla" if implementation is None else implementation
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
+    return name
+
+
+def _check_shapes(dt, w, b, p, c, length: int) -> None:
+    if length < 1:
+        raise ValueError(f"length must be at least 1, found {length}")
+    if dt.ndim != 1:
+        raise ValueError(f"dt must have shape (heads,), found {dt.shape}")
+    heads = dt.shape[0]
+    if c.ndim != 3 or c.shape[0] not in (1, 2) or c.shape[1] != heads:
+        raise ValueError(f"c must have shape (1 or 2, {heads}, states), found {c.shape}")
+    states = c.shape[2]
+    for name, array in {"w": w, "b": b, "p": p}.items():
+        if array.shape not in ((heads, states), (1, states)):
+            raise ValueError(f"{name} must have shape ({heads}, {states}) or (1, {states}), found {array.shape}")
