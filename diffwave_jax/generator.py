@@ -1,6 +1,7 @@
 """A trained model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
 import functools
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,15 @@ class Generator:
     def num_parameters(self) -> int:
         """Number of weights."""
         return weights.count(self._params)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that tell these weights from any others."""
+        digest = hashlib.sha256()
+        for name in sorted(self._params):
+            digest.update(name.encode())
+            digest.update(np.asarray(self._params[name]).tobytes())
+        return digest.hexdigest()[:12]
 
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,), label (B,) if conditional."""
@@ -147,6 +157,10 @@ class Generator:
         table = self._table(settings, start=step)
         x = np.asarray(audio, np.float32) * self._scale * np.float32(table.signal[0])
         return self._states(x, table, settings) / self._scale
+
+    def steps_of(self, settings: Settings) -> int:
+        """Evaluations of the network a clip takes; errors as `generate`."""
+        return len(self._table(settings).timestep)
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
         settings.check_classes(self.config.model.n_classes)

@@ -47,9 +47,7 @@ class SC09(tfds.core.GeneratorBasedBuilder):
             description="Short clips of speech, one word each, with the word and the speaker.",
             features=tfds.features.FeaturesDict(
                 {
-                    "audio": tfds.features.Tensor(
-                        shape=(self._spec.length,), dtype=np.int16, encoding="bytes"
-                    ),
+                    "audio": tfds.features.Tensor(shape=(self._spec.length,), dtype=np.int16, encoding="bytes"),
                     "label": tfds.features.ClassLabel(names=list(self._spec.classes)),
                     "speaker": tfds.features.Text(),
                     "name": tfds.features.Text(),
@@ -88,9 +86,7 @@ class SC09(tfds.core.GeneratorBasedBuilder):
                     self._progress(done, total)
         if len(skipped) == total:
             name, reason = skipped.popitem()
-            raise UserError(
-                f"data.archive: none of its {total} clips can be read as audio, such as {name}: {reason}"
-            )
+            raise UserError(f"data.archive: none of its {total} clips can be read as audio, such as {name}: {reason}")
         Path(self.data_path, SKIPPED).write_text(json.dumps(skipped))
         return examples
 

@@ -67,9 +67,7 @@ def _unpack(archive: Path, words: tuple[str, ...], folder: Path) -> None:
                     target.parent.mkdir(exist_ok=True)
                     target.write_bytes(tar.extractfile(member).read())
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(
-            f"data.archive: {archive} cannot be read as a tar archive ({error}); fetch it again"
-        ) from error
+        raise UserError(f"data.archive: {archive} cannot be read as a tar archive ({error}); fetch it again") from error
 
 
 def _wanted(name: str, words: tuple[str, ...]) -> bool:
