@@ -6,19 +6,33 @@ from collections.abc import Mapping
 from flax import nnx
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.models.classifier import Classifier, ClassifierConfig
 from diffwave_jax.models.diffwave import DiffWave, DiffWaveConfig
 from diffwave_jax.models.sashimi import SaShiMi, SaShiMiConfig
 
-__all__ = ["DiffWave", "DiffWaveConfig", "SaShiMi", "SaShiMiConfig", "build", "model_config"]
+__all__ = [
+    "Classifier",
+    "ClassifierConfig",
+    "DiffWave",
+    "DiffWaveConfig",
+    "SaShiMi",
+    "SaShiMiConfig",
+    "build",
+    "model_config",
+]
 
-NETWORKS = {"diffwave": (DiffWave, DiffWaveConfig), "sashimi": (SaShiMi, SaShiMiConfig)}
+NETWORKS = {
+    "classifier": (Classifier, ClassifierConfig),
+    "diffwave": (DiffWave, DiffWaveConfig),
+    "sashimi": (SaShiMi, SaShiMiConfig),
+}
 
 
-def model_config(fields: Mapping) -> DiffWaveConfig | SaShiMiConfig:
+def model_config(fields: Mapping) -> ClassifierConfig | DiffWaveConfig | SaShiMiConfig:
     """The typed configuration of a config's `model` section.
 
     Args:
-      fields: `name` ("diffwave" or "sashimi") and any fields of that network's config.
+      fields: `name` ("classifier", "diffwave" or "sashimi") and any fields of that network's config.
 
     Raises:
       UserError: an unknown name, an unknown field or a bad value.
@@ -38,7 +52,7 @@ def model_config(fields: Mapping) -> DiffWaveConfig | SaShiMiConfig:
         raise UserError(f"model config of {name}: {error}") from error
 
 
-def build(fields: Mapping, *, rngs: nnx.Rngs) -> DiffWave | SaShiMi:
+def build(fields: Mapping, *, rngs: nnx.Rngs) -> Classifier | DiffWave | SaShiMi:
     """A freshly initialised network for a config's `model` section; see `model_config` for the errors."""
     config = model_config(fields)
     return NETWORKS[fields["name"]][0](config, rngs=rngs)

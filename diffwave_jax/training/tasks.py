@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import build
+from diffwave_jax.training.classification import ClassificationTask
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -89,7 +90,7 @@ def _powered(losses: jax.Array, power: float) -> jax.Array:
     return losses if power == 1 else losses**power / power
 
 
-TASKS = {"diffusion": DiffusionTask}
+TASKS = {"classification": ClassificationTask, "diffusion": DiffusionTask}
 
 
 def make_task(config: ConfigDict) -> Task:

@@ -1,0 +1,166 @@
+"""Quality of generated digits beside real test clips: recognition, noise, harmonics, diversity, copying.
+
+python benchmarks/bundled_quality.py CLIPS [CLIPS ...] --archive fsdd.tar.gz
+
+CLIPS is a folder of WAVs named like `00003_digit7.wav`, or an .npz whose arrays come in pairs `name (N, L)`
+(int16 or float, 8 kHz) and `name_digit (N,)`. Each set is a column beside FSDD's own test and validation clips.
+"""
+
+import argparse
+import io
+import re
+import sys
+import tarfile
+from pathlib import Path
+
+import librosa
+import mfcc_classifier
+import numpy as np
+import soundfile
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from diffwave_jax.evaluation import metrics, quality
+
+RATE = 8000
+LENGTH = 5120
+EQUAL_COUNT = 100
+"""Clips a set for the Frechet distance, which depends on how many there are."""
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+def main():
+    """Print the table."""
+    arguments = parse_arguments()
+    splits = read_fsdd(arguments.archive)
+    reference = Reference(splits["train"], splits["test"])
+    rows = {
+        "real test": reference.measure(splits["test"]),
+        "real validation": reference.measure(splits["validation"]),
+    }
+    rows["real test, zero-padded"] = reference.measure(pad(splits["test"]))
+    for path in arguments.clips:
+        rows |= {name: reference.measure(clips) for name, clips in read_clips(Path(path)).items()}
+    print_table(rows)
+
+
+def parse_arguments():
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", help="folders of WAVs or .npz files")
+    parser.add_argument("--archive", required=True, help="the FSDD archive, fsdd.tar.gz")
+    return parser.parse_args()
+
+
+class Reference:
+    """What clips are measured against: training clips for classes and copies, test clips for the rest."""
+
+    def __init__(self, train, test):
+        audio, digits = as_arrays(train)
+        self.classifier = mfcc_classifier.train(audio, digits, RATE)
+        self.train_images = images(audio)
+        audio, digits = as_arrays(test)
+        self.test_features = self.features(audio)
+        self.test_diversity = metrics.within_class_diversity(images(audio), digits)
+
+    def features(self, audio):
+        """Standardised MFCC statistics, the space of the Frechet distance."""
+        return self.classifier[0].transform(mfcc_classifier.mfcc_features(audio, RATE))
+
+    def measure(self, clips):
+        """All measures of one set of pairs of clip and digit, by name."""
+        audio, digits = as_arrays(clips)
+        return self.recognition(audio, digits) | self.sound(clips) | self.distribution(audio, digits)
+
+    def recognition(self, audio, digits):
+        """How many clips are heard as the digit asked for."""
+        right = mfcc_classifier.recognise(self.classifier, audio, RATE) == digits
+        return {
+            "clips": len(audio),
+            "heard as asked, MFCC classifier, %": 100 * right.mean(),
+            "the worst digit, %": 100 * min(right[digits == digit].mean() for digit in np.unique(digits)),
+        }
+
+    def sound(self, clips):
+        """Noise and harmonics of the clips at their own lengths."""
+        floors = [quality.noise_floor(audio[None], RATE)[0] for audio, _ in clips]
+        ratios, voiced = zip(*[quality.harmonics_to_noise_ratio(audio[None], RATE) for audio, _ in clips], strict=True)
+        return {
+            "noise floor, dB": np.median(floors),
+            "harmonics-to-noise ratio, dB": np.nanmedian(ratios),
+            "voiced part of the sound, %": 100 * np.mean(voiced),
+        }
+
+    def distribution(self, audio, digits):
+        """Distance to the test clips, diversity, and distance to the training clips."""
+        pictures = images(audio)
+        some = np.random.default_rng(0).permutation(len(audio))[:EQUAL_COUNT]
+        nearest = metrics.nearest_distance(pictures, self.train_images) / np.sqrt(pictures.shape[1])
+        diversity = metrics.within_class_diversity(pictures, digits) / self.test_diversity
+        return {
+            f"Frechet distance of {EQUAL_COUNT} to test": metrics.frechet_distance(
+                self.features(audio[some]), self.test_features
+            ),
+            "diversity within a digit, % of test": 100 * diversity,
+            "nearest training clip, median, dB": np.median(nearest),
+            "nearest training clip, lowest, dB": nearest.min(),
+        }
+
+
+def images(audio):
+    """Flat log-mel images `(N, frames * mels)`."""
+    return quality.log_mel_image(audio, RATE).reshape(len(audio), -1)
+
+
+def pad(clips):
+    """The clips with zeros at the end, as the bundled model is trained."""
+    return [(librosa.util.fix_length(audio, size=LENGTH), digit) for audio, digit in clips]
+
+
+def as_arrays(clips):
+    """Pairs of clip and digit as arrays `(N, LENGTH)`, cut or padded with zeros at the end, and `(N,)`."""
+    audio, digits = zip(*pad(clips), strict=True)
+    return np.stack(audio), np.array(digits)
+
+
+def read_fsdd(path):
+    """`{split: [(clip, digit), ...]}` of an archive in Speech Commands' layout."""
+    files = {}
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if member.isfile():
+                files[member.name.removeprefix("./")] = archive.extractfile(member).read()
+    test, validation = (set(files[f"{kind}_list.txt"].decode().split()) for kind in ("testing", "validation"))
+    splits = {"train": [], "validation": [], "test": []}
+    for name in sorted(name for name in files if name.endswith(".wav")):
+        split = "test" if name in test else "validation" if name in validation else "train"
+        audio, _ = soundfile.read(io.BytesIO(files[name]), dtype="float32")
+        splits[split].append((audio, WORDS.index(name.split("/")[0])))
+    return splits
+
+
+def read_clips(path):
+    """`{set's name: [(clip, digit), ...]}` of a folder of WAVs or of an .npz file."""
+    if path.is_dir():
+        names = sorted(path.glob("*_digit[0-9]*.wav"))
+        digits = [int(re.search(r"_digit(\d)", name.name).group(1)) for name in names]
+        return {path.name: [(librosa.load(name, sr=RATE)[0], digit) for name, digit in zip(names, digits, strict=True)]}
+    arrays = np.load(path)
+    sets = [name for name in arrays if f"{name}_digit" in arrays]
+    return {name: list(zip(as_float(arrays[name]), arrays[f"{name}_digit"], strict=True)) for name in sets}
+
+
+def as_float(audio):
+    """PCM16 as float32 in [-1, 1]; float audio as it is."""
+    return audio.astype(np.float32) / (32768 if audio.dtype == np.int16 else 1)
+
+
+def print_table(rows):
+    """One line a measure, one column a set."""
+    width = max(map(len, rows))
+    print(" " * 40 + "  ".join(name.rjust(width) for name in rows))
+    for measure in next(iter(rows.values())):
+        print(measure.ljust(40) + "  ".join(f"{row[measure]:{width}.2f}" for row in rows.values()))
+
+
+if __name__ == "__main__":
+    main()

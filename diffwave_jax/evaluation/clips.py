@@ -1,0 +1,68 @@
+"""Clips to evaluate, from a folder of audio files."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from diffwave_jax.data import audio as files
+from diffwave_jax.errors import UserError
+from diffwave_jax.evaluation.recognition import Progress, Recogniser
+
+SUFFIXES = (".wav", ".flac", ".ogg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """N clips as a classifier takes them.
+
+    Attributes:
+      audio: (N, L) float32.
+      labels: (N,) the classes they were asked to be, or None where that is not known of each.
+    """
+
+    audio: np.ndarray
+    labels: np.ndarray | None = None
+
+
+def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None = None) -> Clips:
+    """Reads every audio file below a folder, of any sample rate and length, in the order of their names.
+
+    A clip's label is the number in a name like `00003_digit7.wav`, or the word that its folder is named after.
+
+    Args:
+      folder: where the files are.
+      recogniser: whose rate, length and words the clips are fitted to.
+      progress: called with (files read, files in all).
+
+    Raises:
+      UserError: there is no such folder, nothing to read in it, or a file that is no audio.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: give a folder of WAV files, or --checkpoint to sample from a model")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"no audio in {folder}: it must hold files ending in {', '.join(SUFFIXES)}")
+    audio = np.empty((len(paths), recogniser.length), np.float32)
+    for index, path in enumerate(paths):
+        audio[index] = _read(path, recogniser)
+        if progress:
+            progress(index + 1, len(paths))
+    labels = [label_of(path, recogniser.classes) for path in paths]
+    return Clips(audio, None if None in labels else np.array(labels))
+
+
+def label_of(path: Path, classes: tuple[str, ...]) -> int | None:
+    """The class that a file's name or folder gives, None if neither does."""
+    if match := re.search(r"_digit(\d+)", path.stem):
+        return int(match.group(1)) if int(match.group(1)) < len(classes) else None
+    return classes.index(path.parent.name) if path.parent.name in classes else None
+
+
+def _read(path: Path, recogniser: Recogniser) -> np.ndarray:
+    try:
+        samples, rate = files.read(path)
+    except files.CorruptClipError as error:
+        raise UserError(f"{path} cannot be read as audio ({error}): remove it from the folder") from error
+    return recogniser.fit(samples, rate)

@@ -1,0 +1,208 @@
+"""The metrics of the papers: float64 functions of a classifier's features `(N, F)` or probabilities `(N, K)`.
+
+Definitions: DiffWave (arXiv 2009.09761, appendix) and SaShiMi (arXiv 2202.09729, appendix C.3), which follow
+the works named at each function. Every function raises `UserError` on what it cannot be computed from: no
+clips or too few, values that are not finite, shapes that do not fit, rows that are not probabilities.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import special, stats
+from scipy.spatial import distance
+from sklearn.cluster import KMeans
+
+from diffwave_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Mean (F,) and covariance (F, F) of features."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def fit(cls, name, features):
+        """The moments of features `(N, F)`, N > 1, the covariance unbiased; `name` is for errors."""
+        features = as_features(name, features, at_least=2)
+        return cls(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
+
+
+def frechet_distance(generated, reference):
+    """Squared Frechet distance between Gaussians fitted to two sets of features (arXiv 1706.08500).
+
+    |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), where the trace of the last root is the sum of the
+    singular values of S_1^(1/2) S_2^(1/2): symmetric, and accurate where covariances are singular.
+
+    Args:
+      generated: Features `(N, F)`, N > 1.
+      reference: Features `(M, F)`, M > 1, or their `Gaussian`.
+    """
+    generated = Gaussian.fit("generated features", generated)
+    if not isinstance(reference, Gaussian):
+        reference = Gaussian.fit("reference features", reference)
+    _same_width(generated.covariance, reference.covariance)
+    roots = [_symmetric_root(each.covariance) for each in (generated, reference)]
+    cross = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
+    squared = np.sum((generated.mean - reference.mean) ** 2)
+    squared += np.trace(generated.covariance) + np.trace(reference.covariance) - 2 * cross
+    return float(max(squared, 0.0))
+
+
+def inception_score(probabilities):
+    """exp(E_x KL(p(y | x) || p(y))), from 1 to the number of classes (Salimans et al., arXiv 1606.03498)."""
+    probabilities = as_probabilities("probabilities", probabilities)
+    divergence = special.rel_entr(probabilities, probabilities.mean(axis=0)).sum(axis=1)
+    return float(np.exp(divergence.mean()))
+
+
+def modified_inception_score(probabilities):
+    """exp(E_{x, x'} KL(p(y | x) || p(y | x'))) over all ordered pairs (Gurumurthy et al., arXiv 1706.02071).
+
+    Infinite when a clip has probability 0 for a class that another one may be.
+    """
+    probabilities = as_probabilities("probabilities", probabilities)
+    negative_entropy = special.xlogy(probabilities, probabilities).sum(axis=1).mean()
+    with np.errstate(divide="ignore"):
+        mean_log = np.log(probabilities).mean(axis=0)
+    mean = probabilities.mean(axis=0)
+    cross = np.sum(mean[mean > 0] * mean_log[mean > 0])
+    return float(np.exp(negative_entropy - cross))
+
+
+def am_score(probabilities, reference):
+    """KL(p_reference(y) || p(y)) + E_x H(p(y | x)); lower is better (Zhou et al. 2018, arXiv 1703.02000).
+
+    Args:
+        probabilities: Of the generated clips, `(N, K)`.
+        reference: Of the training clips, `(M, K)`.
+    """
+    probabilities = as_probabilities("probabilities", probabilities)
+    reference = as_probabilities("reference probabilities", reference)
+    _same_width(probabilities, reference)
+    balance = special.rel_entr(reference.mean(axis=0), probabilities.mean(axis=0)).sum()
+    return float(balance + special.entr(probabilities).sum(axis=1).mean())
+
+
+class StatisticalBins:
+    """K-means cells of the reference features, for the number of statistically different bins (NDB).
+
+    Richardson and Weiss (2018, arXiv 1805.12462): a cell is different if the proportions of reference and
+    generated clips in it differ by a two-proportion z-test at the 5 % level. Of 50, 2.5 differ by chance.
+
+    Args:
+        reference: Features `(M, F)`, at least as many clips as cells.
+        num_bins: Number of cells.
+    """
+
+    def __init__(self, reference, num_bins=50):
+        reference = as_features("reference features", reference, at_least=num_bins)
+        self.num_features = reference.shape[1]
+        self.clusters = KMeans(num_bins, random_state=0, n_init=1).fit(reference)
+        self.counts = np.bincount(self.clusters.labels_, minlength=num_bins)
+
+    def assign(self, features):
+        """Index of each clip's cell, `(N,)`."""
+        features = as_features("generated features", features)
+        if features.shape[1] != self.num_features:
+            raise UserError(f"{features.shape[1]} generated features a clip, but {self.num_features} reference ones")
+        return self.clusters.predict(features)
+
+    def count_different(self, cells, significance=0.05):
+        """Number of cells whose share of the generated clips' `cells` `(N,)` differs from the reference's."""
+        counts = np.bincount(cells, minlength=len(self.counts))
+        n, m = counts.sum(), self.counts.sum()
+        pooled = (counts + self.counts) / (n + m)
+        error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+        difference = np.abs(counts / n - self.counts / m)
+        z = np.divide(difference, error, out=np.zeros_like(error), where=error > 0)
+        return int(np.sum(2 * stats.norm.sf(z) < significance))
+
+
+def class_accuracy(probabilities, labels):
+    """Fraction of clips whose most probable class is the one asked for, `labels (N,)`."""
+    probabilities = as_probabilities("probabilities", probabilities)
+    labels = np.asarray(labels)
+    if labels.shape != probabilities.shape[:1]:
+        raise UserError(f"{len(probabilities)} clips need as many labels, found labels of shape {labels.shape}")
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def nearest_distance(generated, training):
+    """Euclidean distance `(N,)` from each generated clip's features to the nearest training clip's.
+
+    Copies lie nearer to the training set than held-out real clips do: compare with the latter's distances.
+    """
+    generated = as_features("generated features", generated)
+    training = as_features("training features", training)
+    _same_width(generated, training)
+    blocks = np.array_split(generated, -(-len(generated) // 256))
+    return np.concatenate([distance.cdist(block, training).min(axis=1) for block in blocks])
+
+
+def within_class_diversity(features, labels):
+    """Mean distance between two clips of a class, averaged over the classes that have two."""
+    features, labels = as_features("features", features, at_least=2), np.asarray(labels)
+    if labels.shape != features.shape[:1]:
+        raise UserError(f"{len(features)} clips need as many labels, found labels of shape {labels.shape}")
+    groups = [features[labels == label] for label in np.unique(labels)]
+    spreads = [distance.pdist(group).mean() for group in groups if len(group) > 1]
+    if not spreads:
+        raise UserError("within-class diversity needs two clips of one class, found at most one of each")
+    return float(np.mean(spreads))
+
+
+def confidence_interval(metric, num_clips, *, method="percentile", num_resamples=200, seed=0):
+    """95 % bootstrap interval of a metric over the generated clips; the reference stays as it is.
+
+    Args:
+        metric: Function of row indices `(num_clips,)`, drawn with replacement, to a number.
+        num_clips: How many clips there are, at least 2.
+        method: "percentile", or "basic" for metrics that resampling itself shifts (Frechet distance, NDB):
+            it reflects the interval about the estimate, which takes the shift away.
+
+    Returns:
+        The interval's two ends.
+    """
+    if num_clips < 2:
+        raise UserError(f"a confidence interval needs at least 2 clips, found {num_clips}")
+    random = np.random.default_rng(seed)
+    values = [metric(random.integers(num_clips, size=num_clips)) for _ in range(num_resamples)]
+    low, high = np.quantile(values, [0.025, 0.975])
+    if method == "basic":
+        estimate = metric(np.arange(num_clips))
+        low, high = 2 * estimate - high, 2 * estimate - low
+    return float(low), float(high)
+
+
+def as_features(name, array, at_least=1):
+    """The array as float64 `(N, F)`; `UserError` unless finite and with `at_least` rows."""
+    array = np.asarray(array, np.float64)
+    if array.ndim != 2:
+        raise UserError(f"{name} must be (clips, features), found shape {array.shape}")
+    if len(array) < at_least:
+        raise UserError(f"{name}: at least {at_least} clips are needed, found {len(array)}")
+    if not np.all(np.isfinite(array)):
+        raise UserError(f"{name}: {np.sum(~np.isfinite(array).all(axis=1))} of {len(array)} clips are not finite")
+    return array
+
+
+def as_probabilities(name, array, at_least=1):
+    """The array as float64 `(N, K)`, its rows scaled to sum to 1; `UserError` if they are no probabilities."""
+    array = as_features(name, array, at_least)
+    total = array.sum(axis=1, keepdims=True)
+    # 1e-3: a float32 or bfloat16 softmax over tens of classes sums to 1 well within it; logits do not.
+    if array.min() < 0 or np.any(np.abs(total - 1) > 1e-3):
+        raise UserError(f"{name} must be rows from 0 to 1 that sum to 1, found sums {total.min():g} to {total.max():g}")
+    return array / total
+
+
+def _same_width(first, second):
+    if first.shape[1] != second.shape[1]:
+        raise UserError(f"both sets need as many columns, found {first.shape[1]} and {second.shape[1]}")
+
+
+def _symmetric_root(matrix):
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T

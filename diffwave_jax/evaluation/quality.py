@@ -1,0 +1,101 @@
+"""How a clip sounds, apart from what it says: noise floor, harmonicity, and log-mel images for distances.
+
+Each function takes clips `(B, L)` and a sample rate in Hz and returns float64.
+"""
+
+import librosa
+import numpy as np
+
+SILENCE_DB = -80.0
+"""Level below which a frame counts as silent, in dB relative to the clip's loudest frame."""
+
+
+def noise_floor(audio, sample_rate, quantile=0.1):
+    """Level of the quietest frames of each clip, in dB relative to its loudest frame.
+
+    Frames last 20 ms; the level reported is the given quantile over the frames, never below `SILENCE_DB`,
+    where digital silence and inaudible noise are the same. A clip without a single non-zero sample gives 0.
+    """
+    level = _relative_level(_frames(audio, round(0.02 * sample_rate), round(0.01 * sample_rate)))
+    return np.quantile(level, quantile, axis=-1)
+
+
+def harmonics_to_noise_ratio(audio, sample_rate, lowest_pitch=75.0, highest_pitch=400.0):
+    """Harmonics-to-noise ratio of the voiced part of each clip, in dB, and the voiced fraction of its sound.
+
+    Boersma (1993), "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise
+    ratio of a sampled sound", eqs. 4 and 9: with r the highest peak of a frame's autocorrelation, divided by
+    the window's, between the lags of the two pitches (Hz), the ratio is 10 log10(r / (1 - r)). A frame is
+    sounding within 25 dB of the clip's loudest one, and voiced where besides r > 0.45, as in Praat.
+
+    Returns:
+        The mean ratio over voiced frames `(B,)`, NaN where a clip has none, and the fraction of the sounding
+        frames that are voiced `(B,)`.
+    """
+    frames = _frames(audio, round(4.5 * sample_rate / lowest_pitch), round(0.01 * sample_rate))
+    strength = _periodicity(frames, sample_rate / highest_pitch, sample_rate / lowest_pitch)
+    sounding = _relative_level(frames) > -25.0
+    voiced = sounding & (strength > 0.45)
+    strength = np.clip(strength, 1e-3, 1 - 1e-4)
+    ratio = np.where(voiced, 10 * np.log10(strength / (1 - strength)), 0.0)
+    count = voiced.sum(axis=-1)
+    mean = np.divide(ratio.sum(axis=-1), count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean, count / np.maximum(sounding.sum(axis=-1), 1)
+
+
+def log_mel_image(audio, sample_rate, num_mels=40, range_db=60.0):
+    """Log-mel spectrogram `(B, frames, num_mels)` in dB relative to each clip's maximum, from -range_db to 0.
+
+    Every clip is moved so that it starts with its first frame within 30 dB of the loudest, which makes the
+    distance between two images independent of level and delay.
+    """
+    power = librosa.feature.melspectrogram(
+        y=_start_with_sound(np.asarray(audio, np.float64), sample_rate),
+        sr=sample_rate,
+        n_fft=round(0.032 * sample_rate),
+        hop_length=round(0.01 * sample_rate),
+        n_mels=num_mels,
+        fmin=60.0,
+        fmax=min(sample_rate / 2, 7600.0),
+    )
+    power = np.maximum(power, 1e-12)
+    level = 10 * np.log10(power / power.max(axis=(-2, -1), keepdims=True))
+    return np.swapaxes(np.maximum(level, -range_db), -2, -1)
+
+
+def _start_with_sound(audio, sample_rate):
+    hop = round(0.01 * sample_rate)
+    sounding = _relative_level(_frames(audio, 2 * hop, hop)) > -30.0
+    start = hop * np.argmax(sounding, axis=-1)
+    index = np.arange(audio.shape[-1]) + start[:, None]
+    inside = index < audio.shape[-1]
+    return np.where(inside, np.take_along_axis(audio, np.where(inside, index, 0), axis=-1), 0.0)
+
+
+def _frames(audio, length, hop):
+    audio = np.asarray(audio, np.float64)
+    windows = np.lib.stride_tricks.sliding_window_view(audio, min(length, audio.shape[-1]), axis=-1)
+    return windows[:, ::hop]
+
+
+def _relative_level(frames):
+    power = np.mean(frames**2, axis=-1)
+    loudest = np.maximum(power.max(axis=-1, keepdims=True), 1e-20)
+    return 10 * np.log10(np.maximum(power / loudest, 10 ** (SILENCE_DB / 10)))
+
+
+def _periodicity(frames, shortest_lag, longest_lag, oversampling=4):
+    """Highest normalised autocorrelation `(B, frames)` between two lags, at a quarter of a sample."""
+    window = np.hanning(frames.shape[-1] + 2)[1:-1]
+    frames = (frames - frames.mean(axis=-1, keepdims=True)) * window
+    lags = np.arange(int(shortest_lag * oversampling), int(longest_lag * oversampling) + 1)
+    of_frames = _autocorrelation(frames, oversampling)
+    of_window = _autocorrelation(window, oversampling)
+    return np.max(of_frames[..., lags] / of_window[lags], axis=-1)
+
+
+def _autocorrelation(signal, oversampling):
+    size = 2 * signal.shape[-1]
+    power = np.abs(np.fft.rfft(signal, size)) ** 2
+    correlation = np.fft.irfft(power, size * oversampling)
+    return correlation / np.maximum(correlation[..., :1], 1e-20)

@@ -1,0 +1,116 @@
+"""Real speech as a classifier hears it: what generated clips are compared with, worked out once and kept."""
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from diffwave_jax.data import DataSpec, open_dataset
+from diffwave_jax.errors import UserError
+from diffwave_jax.evaluation.recognition import BUNDLED, Progress, Recogniser, Recognition
+
+SETS = {
+    "sc09": {"sample_rate": 16000, "length": 16000},
+    "fsdd": {"sample_rate": 8000, "length": 8000},
+}
+CHUNK = 500  # clips in memory at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """A split of the real clips: what the classifier hears, and the true classes `labels` (N,)."""
+
+    recognition: Recognition
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Real speech.
+
+    Attributes:
+      name: of the data.
+      train: the training split, which generated clips are compared with.
+      test: the test split, which shows what real clips score.
+    """
+
+    name: str
+    train: Heard
+    test: Heard
+
+
+def load_reference(name: str, recogniser: Recogniser, archive: str = "", progress: Progress | None = None) -> Reference:
+    """The reference of a name in `SETS`, or of any archive or folder in Speech Commands' layout.
+
+    What the classifier hears is kept beside the prepared clips, one file for each classifier. FSDD's, as the bundled
+    classifier hears it, comes with the package: it needs no archive.
+
+    Args:
+      name: "sc09", "fsdd", or a path.
+      recogniser: the classifier.
+      archive: path of the named data; empty for a download of Speech Commands v0.02.
+      progress: called with (clips done, clips in all) while the classifier listens.
+
+    Raises:
+      UserError: the data is missing, or needs an archive.
+    """
+    if name == "fsdd" and not archive:
+        return _bundled(recogniser)
+    fields = SETS.get(name) or {"sample_rate": recogniser.sample_rate, "length": recogniser.length}
+    spec = DataSpec(archive=(archive if name in SETS else name) or None, classes=recogniser.classes, **fields)
+    path = spec.cache / "references" / f"{spec.key()}-{recogniser.fingerprint}.npz"
+    if not path.exists():
+        save(path, {split: _hear(spec, split, recogniser, progress) for split in ("train", "test")}, recogniser)
+    return _read(name, path)
+
+
+def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype=np.float32) -> None:
+    """Writes what the classifier hears in the splits "train" and "test"; the file appears complete."""
+    arrays = {"fingerprint": np.array(recogniser.fingerprint)}
+    for split, heard in splits.items():
+        arrays[f"{split}_features"] = heard.recognition.features.astype(dtype)
+        arrays[f"{split}_logits"] = heard.recognition.logits.astype(dtype)
+        arrays[f"{split}_labels"] = heard.labels.astype(np.int16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+        np.savez_compressed(file, **arrays)
+    os.replace(file.name, path)
+
+
+def _bundled(recogniser: Recogniser) -> Reference:
+    path = Path(str(BUNDLED)) / "reference.npz"
+    with np.load(path) as arrays:
+        if arrays["fingerprint"] != recogniser.fingerprint:
+            raise UserError(
+                "FSDD as this classifier hears it is not known: give --archive with the path of fsdd.tar.gz"
+            )
+    return _read("fsdd", path)
+
+
+def _read(name: str, path: Path) -> Reference:
+    with np.load(path) as arrays:
+        splits = {
+            split: Heard(
+                Recognition(
+                    arrays[f"{split}_features"].astype(np.float64), arrays[f"{split}_logits"].astype(np.float64)
+                ),
+                arrays[f"{split}_labels"],
+            )
+            for split in ("train", "test")
+        }
+    return Reference(name, **splits)
+
+
+def _hear(spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress | None) -> Heard:
+    dataset = open_dataset(dataclasses.asdict(spec), split)
+    heard, labels = [], []
+    for start in range(0, len(dataset), CHUNK):
+        batch = dataset.read(range(start, min(start + CHUNK, len(dataset))))
+        heard.append(recogniser(recogniser.fit(batch["audio"], spec.sample_rate)))
+        labels.append(batch["label"])
+        if progress:
+            progress(min(start + CHUNK, len(dataset)), len(dataset))
+    features, logits = (np.concatenate([getattr(part, name) for part in heard]) for name in ("features", "logits"))
+    return Heard(Recognition(features, logits), np.concatenate(labels))
