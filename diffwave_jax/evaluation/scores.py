@@ -13,6 +13,9 @@ from diffwave_jax.evaluation.reference import Reference
 PROTOCOLS = ("definition", "published")
 NUM_BINS = 50
 
+Metric = Callable[[np.ndarray], float]
+"""A metric of the clips of some rows, which the bootstrap draws."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -41,10 +44,13 @@ class Scorer:
         self._gaussian = metrics.Gaussian.fit("reference features", self._train.features)
         self._bins = metrics.StatisticalBins(self._train.features, min(NUM_BINS, len(self._train.features)))
 
-    def __call__(self, heard: Recognition, labels: np.ndarray | None = None) -> dict[str, Score]:
+    def __call__(
+        self, heard: Recognition, labels: np.ndarray | None = None, *, intervals: bool = True
+    ) -> dict[str, Score]:
         """The scores by name: fid, is, mis, am, ndb (a fraction of the bins), nearest, and with labels accuracy.
 
         "nearest" is the mean distance of the features to the nearest training clip's, which is small for copies.
+        `intervals` may leave the intervals out.
         """
         functions = self._published_metrics(heard) if self._published else self._metrics(heard)
         nearest = metrics.nearest_distance(heard.features, self._train.features)
@@ -52,10 +58,11 @@ class Scorer:
         if labels is not None:
             right = heard.logits.argmax(axis=1) == labels
             functions["accuracy"] = lambda rows: right[rows].mean()
-        return {name: self._score(name, function, len(heard.features)) for name, function in functions.items()}
+        num_clips = len(heard.features)
+        with_interval = intervals and self._num_resamples and num_clips > 1
+        return {name: self._score(function, num_clips, with_interval) for name, function in functions.items()}
 
-    def _metrics(self, heard: Recognition) -> dict[str, Callable[[np.ndarray], float]]:
-        """Metrics as functions of the rows, which the bootstrap draws."""
+    def _metrics(self, heard: Recognition) -> dict[str, Metric]:
         features, probabilities = heard.features, heard.probabilities
         cells, train_probabilities = self._bins.assign(features), self._train.probabilities.mean(axis=0, keepdims=True)
         return {
@@ -66,7 +73,7 @@ class Scorer:
             "ndb": lambda rows: self._bins.count_different(cells[rows]) / len(self._bins.counts),
         }
 
-    def _published_metrics(self, heard: Recognition) -> dict[str, Callable[[np.ndarray], float]]:
+    def _published_metrics(self, heard: Recognition) -> dict[str, Metric]:
         functions = self._metrics(heard)
         features, probabilities = heard.features, heard.probabilities
         functions["fid"] = lambda rows: published.frechet_distance(features[rows], self._train.features)
@@ -74,11 +81,8 @@ class Scorer:
         functions["mis"] = lambda rows: published.modified_inception_score(probabilities[rows])
         return functions
 
-    def _score(self, name: str, function: Callable[[np.ndarray], float], num_clips: int) -> Score:
+    def _score(self, function: Metric, num_clips: int, with_interval: bool) -> Score:
         value = float(function(np.arange(num_clips)))
-        if not self._num_resamples or num_clips < 2:
+        if not with_interval:
             return Score(value)
-        # A resample repeats clips, which alone moves it away from the reference: see `confidence_interval`.
-        method = "basic" if name in ("fid", "ndb") else "percentile"
-        low, high = metrics.confidence_interval(function, num_clips, method=method, num_resamples=self._num_resamples)
-        return Score(value, (max(low, 0.0), high))
+        return Score(value, metrics.confidence_interval(function, num_clips, num_resamples=self._num_resamples))
