@@ -39,7 +39,7 @@ def evaluate(
     heard = recogniser(clips.audio, progress)
     score = Scorer(reference, protocol, num_resamples)
     rows = {
-        "training clips": score(reference.train.recognition, reference.train.labels, intervals=False),
+        "training clips": score.training(reference.train.labels),
         "test clips": score(reference.test.recognition, reference.test.labels),
         "these clips": score(heard, clips.labels),
     }

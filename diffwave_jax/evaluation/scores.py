@@ -44,13 +44,11 @@ class Scorer:
         self._gaussian = metrics.Gaussian.fit("reference features", self._train.features)
         self._bins = metrics.StatisticalBins(self._train.features, min(NUM_BINS, len(self._train.features)))
 
-    def __call__(
-        self, heard: Recognition, labels: np.ndarray | None = None, *, intervals: bool = True
-    ) -> dict[str, Score]:
+    def __call__(self, heard: Recognition, labels: np.ndarray | None = None) -> dict[str, Score]:
         """The scores by name: fid, is, mis, am, ndb (a fraction of the bins), nearest, and with labels accuracy.
 
-        "nearest" is the mean distance of the features to the nearest training clip's, which is small for copies.
-        `intervals` may leave the intervals out.
+        "nearest" is the mean distance of the features to the nearest training clip's, which is small for copies. With
+        labels, the intervals are those of clips of which as many were asked for of each class.
         """
         functions = self._published_metrics(heard) if self._published else self._metrics(heard)
         nearest = metrics.nearest_distance(heard.features, self._train.features)
@@ -58,9 +56,15 @@ class Scorer:
         if labels is not None:
             right = heard.logits.argmax(axis=1) == labels
             functions["accuracy"] = lambda rows: right[rows].mean()
-        num_clips = len(heard.features)
-        with_interval = intervals and self._num_resamples and num_clips > 1
-        return {name: self._score(function, num_clips, with_interval) for name, function in functions.items()}
+        return {name: self._score(function, len(heard.features), labels) for name, function in functions.items()}
+
+    def training(self, labels: np.ndarray) -> dict[str, Score]:
+        """The scores of the training split itself, whose distances to itself are 0; `labels` are its classes."""
+        functions = self._published_metrics(self._train) if self._published else self._metrics(self._train)
+        rows = np.arange(len(labels))
+        scores = {name: Score(functions[name](rows)) for name in ("is", "mis", "am")}
+        accuracy = Score(metrics.class_accuracy(self._train.probabilities, labels))
+        return {"fid": Score(0.0), **scores, "ndb": Score(0.0), "accuracy": accuracy}
 
     def _metrics(self, heard: Recognition) -> dict[str, Metric]:
         features, probabilities = heard.features, heard.probabilities
@@ -81,8 +85,9 @@ class Scorer:
         functions["mis"] = lambda rows: published.modified_inception_score(probabilities[rows])
         return functions
 
-    def _score(self, function: Metric, num_clips: int, with_interval: bool) -> Score:
+    def _score(self, function: Metric, num_clips: int, groups: np.ndarray | None) -> Score:
         value = float(function(np.arange(num_clips)))
-        if not with_interval:
+        if not self._num_resamples or num_clips < 2:
             return Score(value)
-        return Score(value, metrics.confidence_interval(function, num_clips, num_resamples=self._num_resamples))
+        interval = metrics.confidence_interval(function, num_clips, groups=groups, num_resamples=self._num_resamples)
+        return Score(value, interval)

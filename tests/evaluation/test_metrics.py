@@ -61,8 +61,7 @@ class TestFrechetDistance:
         plane = linalg.qr(RANDOM.standard_normal((64, 2)), mode="economic")[0].T
         first = gaussian([0, 0], np.diag([1.0, 4.0]), n=20) @ plane
         second = gaussian([1, 0], np.diag([9.0, 4.0]), n=20) @ plane
-        # 1e-6: the roots of eigenvalues that are zero up to rounding (1e-16) are up to 1e-8.
-        assert metrics.frechet_distance(first, second) == pytest.approx(5.0, abs=1e-6)
+        assert metrics.frechet_distance(first, second) == pytest.approx(5.0, abs=ROUNDING)
 
     def test_scale_of_features(self):
         first, second = RANDOM.standard_normal((50, 5)), RANDOM.standard_normal((50, 5)) + 1
@@ -207,6 +206,11 @@ class TestConfidenceInterval:
         low, high = metrics.confidence_interval(lambda rows: metrics.frechet_distance(features[rows], reference), 200)
         estimate = metrics.frechet_distance(features, reference)
         assert low < estimate < high and high - low < estimate
+
+    def test_groups_keep_their_size(self):
+        groups = np.arange(30) % 3
+        low, high = metrics.confidence_interval(lambda rows: groups[rows].sum(), 30, groups=groups)
+        assert low == high == 30
 
     def test_needs_two_clips(self):
         with pytest.raises(UserError, match="at least 2 clips"):
