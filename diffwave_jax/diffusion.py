@@ -56,6 +56,12 @@ class Diffusion:
         before = np.concatenate([[1.0], self.alpha_bar[:-1]])
         return np.sqrt(self.beta * (1 - before) / (1 - self.alpha_bar))
 
+    @property
+    def reverse_coefficients(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(T,) weights of the state, the predicted noise and fresh noise in a reverse step (Ho et al., algorithm 2)."""
+        of_state = 1 / np.sqrt(self.alpha)
+        return of_state, -of_state * self.beta / np.sqrt(1 - self.alpha_bar), self.sigma
+
     def q_sample(self, x0: jax.Array, t: jax.Array, noise: jax.Array) -> jax.Array:
         """Noisy audio x_t from clean audio (Ho et al., equation 4).
 
@@ -93,8 +99,8 @@ class Diffusion:
           predicted_noise: (B, L) what the network says of (x, t).
           noise: (B, L) standard normal.
         """
-        mean = x - _at(self.beta / np.sqrt(1 - self.alpha_bar), t, x) * predicted_noise
-        return mean * _at(1 / np.sqrt(self.alpha), t, x) + _at(self.sigma, t, x) * noise
+        of_state, of_prediction, of_noise = self.reverse_coefficients
+        return _at(of_state, t, x) * x + _at(of_prediction, t, x) * predicted_noise + _at(of_noise, t, x) * noise
 
 
 def _at(table: np.ndarray, t: jax.Array, like: jax.Array) -> jax.Array:

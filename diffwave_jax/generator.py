@@ -1,7 +1,9 @@
 """A trained model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
 import functools
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -11,10 +13,14 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from diffwave_jax import checkpoint
+from diffwave_jax.batches import Job, OnStep, reverse
+from diffwave_jax.chain import Chain, Network, clip_keys, start_noise
 from diffwave_jax.config import from_dict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import build, weights
+from diffwave_jax.samplers import Coefficients, plan
+from diffwave_jax.settings import ANCESTRAL, Settings
 
 
 class Generator:
@@ -52,21 +58,152 @@ class Generator:
         """Number of weights."""
         return weights.count(self._params)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that tell these weights from any others."""
+        digest = hashlib.sha256()
+        for name in sorted(self._params):
+            digest.update(name.encode())
+            digest.update(np.asarray(self._params[name]).tobytes())
+        return digest.hexdigest()[:12]
+
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,), label (B,) if conditional."""
         return _predict_noise(self._graph, self._params, self._kernels(), jnp.asarray(x), jnp.asarray(t), label)
 
-    def generate(self, n: int, seed: int = 0) -> jax.Array:
-        """`n` clips (n, L) float32 by the ancestral reverse process over all T steps."""
-        key_start, key_steps = jax.random.split(jax.random.key(seed))
-        x = jax.random.normal(key_start, (n, self.length))
-        kernels = self._kernels()
-        for t in reversed(range(self.diffusion.num_steps)):
-            steps = jnp.full((n,), t)
-            noise = jax.random.normal(jax.random.fold_in(key_steps, t), x.shape)
-            predicted = _predict_noise(self._graph, self._params, kernels, x, steps, None)
-            x = self.diffusion.reverse_step(x, steps, predicted, noise)
-        return x / self.config.diffusion.signal_scale
+    def generate(
+        self,
+        n: int,
+        seed: int = 0,
+        steps: int | None = 25,
+        sampler: str = "dpm++",
+        digit: int | Sequence[int] | None = None,
+        guidance: float = 1.0,
+        on_step: OnStep | None = None,
+        *,
+        eta: float | None = None,
+        batch_size: int | None = None,
+    ) -> np.ndarray:
+        """`n` clips (n, L) float32; clip i depends on the settings and on i alone.
+
+        Args:
+          n: number of clips, at least 1.
+          seed, steps, sampler, digit, guidance, eta: see `Settings`.
+          on_step: called as `on_step(done, total)` after each step of each batch.
+          batch_size: clips at a time; None for what the devices' memory holds.
+
+        Raises:
+          UserError: a setting that this model, or any model, does not have.
+        """
+        settings = Settings(seed, sampler, steps, eta, digit, guidance)
+        if n < 1:
+            raise UserError(f"n is {n}; ask for at least 1 clip")
+        batches = self.clips(range(n), settings, batch_size=batch_size, on_step=on_step)
+        return np.concatenate([audio for _, audio in batches])
+
+    def clips(
+        self,
+        indices: Sequence[int],
+        settings: Settings,
+        *,
+        batch_size: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The clips of these indices, batch by batch: (b,) indices and (b, L) float32 audio; else as `generate`."""
+        job = self._job(self._table(settings), settings, indices)
+        for made, x in reverse(self._chain, job, batch_size=batch_size, on_step=on_step):
+            yield made, x / self._scale
+
+    def latents(self, n: int, seed: int = 0) -> np.ndarray:
+        """The start noise z (n, L) of the clips that `generate(n, seed)` makes."""
+        return np.asarray(start_noise(clip_keys(seed, np.arange(n)), self.length))
+
+    def generate_from_latent(self, z: np.ndarray, settings: Settings = ANCESTRAL) -> np.ndarray:
+        """Clips (n, L) from start noise `z` (n, L); `generate(n, ...)` is this from `latents(n, seed)`."""
+        return self._states(z, self._table(settings), settings) / self._scale
+
+    def z2w(self, z: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL) -> np.ndarray:
+        """Start noise `z` (n, L) to w (n, L), the state after the last step at or above `interp_t`.
+
+        In w, still noisy but already a voice, mixtures are voices too (DiffWave, arXiv 2009.09761, section 5.4).
+        """
+        table = self._table(settings)
+        return self._states(z, table, settings, rows=range(self._first_below(table, interp_t)))
+
+    def generate_from_w(self, w: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL) -> np.ndarray:
+        """Clips (n, L) from `w` (n, L), by the steps that `z2w` left out."""
+        return self._finish(w, interp_t, settings, np.arange(len(w)))
+
+    def interpolate(
+        self, seed_a: int, seed_b: int, n: int, interp_t: int = 50, settings: Settings = ANCESTRAL
+    ) -> np.ndarray:
+        """`n` clips (n, L) on the line in w between clip 0 of `seed_a` and clip 0 of `seed_b`, ends included.
+
+        All share `seed_a`'s noise in the steps after w, so that neighbours differ by w alone.
+        """
+        if n < 2:
+            raise UserError(f"n is {n}; an interpolation has at least its 2 ends")
+        ends = [replace(settings, seed=seed) for seed in (seed_a, seed_b)]
+        w_a, w_b = (self.z2w(self.latents(1, end.seed), interp_t, end) for end in ends)
+        share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+        return self._finish((1 - share) * w_a + share * w_b, interp_t, ends[0], np.zeros(n, int))
+
+    def denoise(self, audio: np.ndarray, step: int = 25, settings: Settings = ANCESTRAL) -> np.ndarray:
+        """Audio (n, L) without its noise, by the reverse process from level `step` on (DiffWave, section 5.4).
+
+        Times sqrt(alpha_bar), a clip with white noise of standard deviation sqrt((1 - alpha_bar) / alpha_bar) is just
+        what the network saw at that level in training. A higher level takes out more, of the voice too.
+        """
+        table = self._table(settings, start=step)
+        x = np.asarray(audio, np.float32) * self._scale * np.float32(table.signal[0])
+        return self._states(x, table, settings) / self._scale
+
+    def steps_of(self, settings: Settings) -> int:
+        """Evaluations of the network a clip takes; errors as `generate`."""
+        return len(self._table(settings).timestep)
+
+    def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
+        settings.check_classes(self.config.model.n_classes)
+        return plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
+
+    def _first_below(self, table: Coefficients, interp_t: int) -> int:
+        """The first row of the table whose step lies below `interp_t`."""
+        if not 1 <= interp_t < self.diffusion.num_steps:
+            raise UserError(f"interp_t is {interp_t}; it must be between 1 and {self.diffusion.num_steps - 1}")
+        return int(np.sum(table.timestep >= interp_t))
+
+    def _finish(self, w: np.ndarray, interp_t: int, settings: Settings, indices: np.ndarray) -> np.ndarray:
+        table = self._table(settings)
+        first = self._first_below(table, interp_t)
+        table.correction[first : first + 1] = 0  # w does not carry the prediction of the step before it
+        rows = range(first, len(table.timestep))
+        return self._states(w, table, settings, rows=rows, indices=indices) / self._scale
+
+    def _states(self, x, table: Coefficients, settings: Settings, *, rows=None, indices=None) -> np.ndarray:
+        """What `rows` of the table make of the states `x` (n, L), all rows and clips 0 to n - 1 unless told."""
+        x = np.asarray(x, np.float32)
+        if x.ndim != 2 or x.shape[1] != self.length or not len(x):
+            raise UserError(f"this model works on arrays (n, {self.length}) with n at least 1; got {x.shape}")
+        job = self._job(table, settings, np.arange(len(x)) if indices is None else indices, start=x)
+        job = job if rows is None else replace(job, rows=rows)
+        return np.concatenate([states for _, states in reverse(self._chain, job)])
+
+    def _job(self, table: Coefficients, settings: Settings, indices: Sequence[int], start=None) -> Job:
+        indices = np.asarray(indices)
+        n_classes = self.config.model.n_classes
+        digits = [settings.digit_of(index) for index in indices]
+        labels = np.array([n_classes if digit is None else digit for digit in digits]) if n_classes else None
+        rows = range(len(table.timestep))
+        return Job(table, rows, settings.seed, indices, self.length, labels, settings.guidance, start)
+
+    @property
+    def _scale(self) -> np.float32:
+        return np.float32(self.config.diffusion.signal_scale)
+
+    @functools.cached_property
+    def _chain(self) -> Chain:
+        network = Network(self._graph, self._params, self._kernels(), self.config.model.n_classes)
+        return Chain(network, self.diffusion.num_steps, jax.local_devices())
 
     @functools.cache  # noqa: B019 - one model is loaded and kept, its kernels with it
     def _kernels(self) -> tuple:

@@ -15,7 +15,7 @@ def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
     dt = dt[:, None]
 
     def r(u, v):
-        """`dt sum_n [u v / (z - dt w) + conj]` over 1 + omega, with z = 2 (1 - omega) / (1 + omega): finite at z = inf."""
+        """`dt sum_n [u v / (z - dt w) + conj] / (1 + omega)`, z = 2 (1 - omega) / (1 + omega): finite at z = inf."""
         z, scale = 2 * (1 - omega)[:, None], (1 + omega)[:, None]
         pair = sum(
             x[..., None, :] / (z - scale * (dt * y)[..., None, :])

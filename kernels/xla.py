@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kernels.dplr_math import Coefficients, coefficients, nodes, reciprocals
+from kernels.dplr_math import Coefficients, Nodes, coefficients, factor, nodes
 
 # Reciprocals alive at a time. Two CPU cores were fastest at 2^20: the real and the imaginary part fill 8 MB. Short
 # spectra fit in one block, which is twice as fast as a loop.
@@ -25,8 +25,8 @@ def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _spectrum(rows: Coefficients, length: int) -> jax.Array:
     """(H, D, nodes) complex64."""
-    t = nodes(length)
-    return _map_heads(lambda head: _head_spectrum(head, t), rows, rows.modulus2.shape[1] * t.size)
+    table = nodes(length)
+    return _map_heads(lambda head: _head_spectrum(head, table), rows, rows.modulus2.shape[1] * table.t.size)
 
 
 def _forward(rows: Coefficients, length: int):
@@ -34,13 +34,13 @@ def _forward(rows: Coefficients, length: int):
 
 
 def _backward(length: int, rows: Coefficients, cotangent: jax.Array):
-    t = nodes(length)
+    table = nodes(length)
 
     def head_gradient(head_and_cotangent):
         head, cotangent = head_and_cotangent
-        return jax.vjp(lambda head: _head_spectrum(head, t), head)[1](cotangent)[0]
+        return jax.vjp(lambda head: _head_spectrum(head, table), head)[1](cotangent)[0]
 
-    return (_map_heads(head_gradient, (rows, cotangent), rows.modulus2.shape[1] * t.size),)
+    return (_map_heads(head_gradient, (rows, cotangent), rows.modulus2.shape[1] * table.t.size),)
 
 
 _spectrum.defvjp(_forward, _backward)
@@ -50,15 +50,14 @@ def _map_heads(function, operands, size_of_a_head: int):
     return lax.map(function, operands, batch_size=max(1, BLOCK_SIZE // size_of_a_head))
 
 
-def _head_spectrum(head: Coefficients, t) -> jax.Array:
-    """(D, nodes) complex64 of one head's rows: a, b (2 D + 2, M), modulus2, real4 (M,)."""
-    t_stretched = head.stretch * t
-    real, imaginary = reciprocals(t_stretched, head.modulus2[:, None], head.real4[:, None])
+def _head_spectrum(head: Coefficients, nodes: Nodes) -> jax.Array:
+    """(D, nodes) complex64 of one head's coefficients."""
+    real, imaginary = factor(nodes, head.modulus2[:, None], head.modulus2_low[:, None], head.real4[:, None])
     rows = jnp.concatenate([head.a, head.b])
     (a_real, b_real), (a_imaginary, b_imaginary) = jnp.split(rows @ real, 2), jnp.split(rows @ imaginary, 2)
-    sums = lax.complex(a_real - t_stretched * b_imaginary, a_imaginary + t_stretched * b_real)
+    sums = lax.complex(nodes.inverse * a_real - b_imaginary, nodes.inverse * a_imaginary + b_real)
     bc, bq, pc, pq = jnp.split(sums, _splits(sums.shape[0]))
-    return lax.complex(jnp.ones_like(t), jnp.asarray(t)) * (bc - bq * pc / (1 + pq))
+    return lax.complex(jnp.ones_like(nodes.t), jnp.asarray(nodes.t)) * (bc + (head.beta - bq) * pc / (1 + pq))
 
 
 def _splits(products: int) -> tuple[int, int, int]:

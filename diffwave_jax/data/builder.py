@@ -1,116 +1,122 @@
-"""The TFDS data sets: clips of one length as int16 records, with label and speaker."""
+"""The TFDS data sets: clips of one length as int16 array records, with label, speaker and name."""
 
 import json
-import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffwave_jax.data import audio
-from diffwave_jax.data.layout import Clip, find_clips, read_list, unpacked
-from diffwave_jax.data.spec import DIGITS, PREPARATION_VERSION, DataSpec
+from diffwave_jax.data import audio, folder, speech_commands
+from diffwave_jax.data.archive import unpack
+from diffwave_jax.data.clips import Clip
+from diffwave_jax.data.download import URL_INFOS, download
+from diffwave_jax.data.spec import DataSpec
 from diffwave_jax.errors import UserError
 
 SKIPPED = "skipped.json"
+UNPACKED = "unpacked-"
 NUM_THREADS = 4
-URL = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
-URL_INFO = tfds.download.checksums.UrlInfo(
-    size=2428923189,
-    checksum="af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
-    filename="speech_commands_v0.02.tar.gz",
-)
-SC09_TRAIN_CLIPS = 31158
-V002_LIST_SIZES = {"validation": 9981, "test": 11005}
+CHUNK = 256
 
-_log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
-class SC09(tfds.core.GeneratorBasedBuilder):
-    """Spoken digits of Speech Commands v0.02 (Warden 2018), or any archive in its layout."""
+class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Prepares the clips that a `DataSpec` asks for.
 
-    name = "sc09"
-    VERSION = tfds.core.Version(PREPARATION_VERSION)
-    url_infos = {URL: URL_INFO}  # noqa: RUF012  (TFDS reads it from the class)
+    A subclass names its `source`, a module of three functions: `wanted(name, spec)` tells which files of an archive
+    count, `find(root, spec)` gives the classes and the clips of each split, `read(clip, spec)` one clip's audio.
+    `progress` is called with (clips done, clips in all).
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos = URL_INFOS
+    source: ModuleType
+    description: str
 
     def __init__(self, *, spec: DataSpec | None = None, progress: Progress | None = None, **kwargs):
         self._spec = spec or DataSpec()
-        self._progress = progress or (lambda done, total: None)
+        self._progress = progress
+        self._skipped = {}
+        self._done = 0
+        self._total = 0
         super().__init__(**kwargs)
 
+    def download_and_prepare(self, **kwargs) -> None:
+        """As in TFDS; an archive's files lie in a passing folder meanwhile."""
+        with tempfile.TemporaryDirectory(prefix=UNPACKED, dir=self.data_dir_root) as scratch:
+            self._scratch = Path(scratch)
+            super().download_and_prepare(**kwargs)
+
     def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "audio": tfds.features.Tensor(shape=(self._spec.length,), dtype=np.int16, encoding="bytes"),
+            "label": tfds.features.ClassLabel(),
+            "speaker": tfds.features.Text(),
+            "name": tfds.features.Text(),
+        }
         return tfds.core.DatasetInfo(
-            builder=self,
-            description="Short clips of speech, one word each, with the word and the speaker.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "audio": tfds.features.Tensor(shape=(self._spec.length,), dtype=np.int16, encoding="bytes"),
-                    "label": tfds.features.ClassLabel(names=list(self._spec.classes)),
-                    "speaker": tfds.features.Text(),
-                    "name": tfds.features.Text(),
-                }
-            ),
-            homepage="https://arxiv.org/abs/1804.03209",
-            license="CC BY 4.0",
+            builder=self, description=self.description, features=tfds.features.FeaturesDict(features)
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        archive = self._spec.path or Path(dl_manager.download(URL))
-        with unpacked(archive, self._spec.classes, self._spec.cache) as root:
-            clips = find_clips(root, self._spec.classes)
-            if not any(clips.values()):
-                words = ", ".join(self._spec.classes)
-                raise UserError(
-                    f"data.archive: no clip found in {archive}; it must hold folders of WAV files named "
-                    f"after the words ({words})"
-                )
-            examples = self._read(clips)
-            _warn_of_size(root, self._spec.classes, len(examples["train"]))
-        return {split: self._generate_examples(part) for split, part in examples.items() if part}
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        archive = self._spec.path or download(dl_manager, show_progress=self._progress is not None)
+        root = unpack(archive, lambda name: self.source.wanted(name, self._spec), self._scratch)
+        classes, splits = self.source.find(root, self._spec)
+        self.info.features["label"].names = list(classes)
+        self._total = sum(map(len, splits.values()))
+        return {split: self._generate_examples(clips) for split, clips in splits.items() if clips}
 
-    def _read(self, clips: dict[str, list[Clip]]) -> dict[str, list[dict]]:
-        total = sum(map(len, clips.values()))
-        examples, skipped = {split: [] for split in clips}, {}
+    def _generate_examples(self, clips: list[Clip]) -> Iterator[tuple[str, dict]]:
         with ThreadPoolExecutor(NUM_THREADS) as pool:
-            done = 0
-            for split, part in clips.items():
-                for clip, samples in zip(part, pool.map(self._try_clip, part), strict=True):
-                    if isinstance(samples, np.ndarray):
-                        examples[split].append(_example(clip, samples))
-                    else:
-                        skipped[clip.name] = samples
-                    done += 1
-                    self._progress(done, total)
-        if len(skipped) == total:
-            name, reason = skipped.popitem()
-            raise UserError(f"data.archive: none of its {total} clips can be read as audio, such as {name}: {reason}")
-        Path(self.data_path, SKIPPED).write_text(json.dumps(skipped))
-        return examples
+            for start in range(0, len(clips), CHUNK):
+                chunk = clips[start : start + CHUNK]
+                for clip, samples in zip(chunk, pool.map(self._samples, chunk), strict=True):
+                    if samples is not None:
+                        yield clip.name, _example(clip, samples)
+                    self._report()
+        self._write_skipped(clips)
 
-    def _try_clip(self, clip: Clip) -> np.ndarray | str:
+    def _samples(self, clip: Clip) -> np.ndarray | None:
         try:
-            return self._read_clip(clip)
+            return audio.fit(self.source.read(clip, self._spec), self._spec)
         except audio.CorruptClipError as error:
-            return str(error)
+            self._skipped[clip.name] = str(error)
+            return None
 
-    def _read_clip(self, clip: Clip) -> np.ndarray:
-        samples, rate = audio.read(clip.path)
-        audio.check_rate(clip.path, rate, self._spec)
-        return audio.fit(samples, self._spec)
+    def _report(self) -> None:
+        self._done += 1
+        if self._progress:
+            self._progress(self._done, self._total)
 
-    def _generate_examples(self, examples: list[dict]) -> Iterator[tuple[str, dict]]:
-        for example in examples:
-            yield example["name"], example
+    def _write_skipped(self, clips: list[Clip]) -> None:
+        if all(clip.name in self._skipped for clip in clips):
+            first = clips[0].name
+            raise UserError(
+                f"data.archive: not one of {len(clips)} clips can be read as audio; {first}: {self._skipped[first]}"
+            )
+        Path(self.data_path, SKIPPED).write_text(json.dumps(self._skipped, indent=1, sort_keys=True))
+
+
+class SC09(ClipBuilder):
+    """The ten spoken digits of Speech Commands v0.02, or any archive in its layout."""
+
+    name = "sc09"
+    description = "Spoken digits of Speech Commands (Warden 2018), one second each. CC BY 4.0."
+    source = speech_commands
+
+
+class AudioFolder(ClipBuilder):
+    """Audio files of any kind."""
+
+    name = "audio_folder"
+    description = "Clips of audio files, of one length and sample rate."
+    source = folder
 
 
 def _example(clip: Clip, samples: np.ndarray) -> dict:
     return {"audio": samples, "label": clip.label, "speaker": clip.speaker, "name": clip.name}
-
-
-def _warn_of_size(root: Path, classes: tuple[str, ...], found: int) -> None:
-    sizes = {split: len(read_list(root, split)) for split in V002_LIST_SIZES}
-    if sizes == V002_LIST_SIZES and set(classes) == set(DIGITS) and found != SC09_TRAIN_CLIPS:
-        _log.warning("SC09 has %d training clips; this copy gave %d", SC09_TRAIN_CLIPS, found)

@@ -1,8 +1,6 @@
 """What to prepare: the part of a config's `data` section that decides what the prepared clips are."""
 
 import dataclasses
-import hashlib
-import json
 import os
 from pathlib import Path
 
@@ -10,7 +8,6 @@ from diffwave_jax.errors import UserError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOURCES = ("speech_commands", "folder")
-PREPARATION_VERSION = "1.0.0"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,30 +70,7 @@ class DataSpec:
             )
         return path
 
-    def key(self) -> str:
-        """Name of the preparation's folder: another one for another archive, length, rate, ..."""
-        shaping = dataclasses.asdict(self) | {"archive": _fingerprint(self.path), "data_dir": None}
-        digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
-        return f"{self.source}-{self.sample_rate}hz-{self.length}-{digest[:16]}"
-
 
 def _check(condition, field, value, wanted):
     if not condition:
         raise UserError(f"data.{field} is {value!r}; it must be {wanted}")
-
-
-def _fingerprint(path: Path | None) -> list:
-    """Changes with the content of a file or folder, without reading all of it."""
-    if path is None:
-        return ["download"]
-    if path.is_file():
-        return [path.stat().st_size, path.stat().st_mtime_ns, _tail(path)]
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    return [(str(f.relative_to(path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-
-
-def _tail(path: Path, size: int = 4096) -> str:
-    """Digest of the file's end, where gzip keeps a checksum of the whole."""
-    with path.open("rb") as file:
-        file.seek(-min(size, path.stat().st_size), os.SEEK_END)
-        return hashlib.sha256(file.read()).hexdigest()

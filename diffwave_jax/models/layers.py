@@ -18,16 +18,49 @@ def uniform_fan_in(fan_in: int) -> nnx.Initializer:
     return init
 
 
+@jax.custom_vjp
+def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel` for x (..., in) and kernel (in, out), with a gradient written for XLA on CPU.
+
+    Left to itself XLA transposes all rows of the cotangent in memory, and evaluates anew what it is made of in that
+    order, before it multiplies; a product per clip and one small sum take a third of the time.
+    """
+    return x @ kernel
+
+
+def _matmul_forward(x, kernel):
+    return matmul(x, kernel), (x, kernel)
+
+
+def _matmul_backward(saved, dy):
+    x, kernel = saved
+    per_clip = jnp.einsum("b...i,b...o->bio", x, dy)
+    return dy @ kernel.T, jnp.sum(per_clip, axis=0)
+
+
+matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
+def _linear_dot(x, kernel, dimension_numbers, **_):
+    """`matmul` in the form that `nnx.Linear` calls; its dimension numbers always mean the last axis."""
+    del dimension_numbers
+    return matmul(x, kernel)
+
+
 def linear(in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Linear:
     """A linear layer over the last axis, initialised as PyTorch does; `dtype` is what it computes in."""
     init = uniform_fan_in(in_features)
-    return nnx.Linear(in_features, out_features, kernel_init=init, bias_init=init, dtype=dtype, rngs=rngs)
+    return nnx.Linear(
+        in_features, out_features, kernel_init=init, bias_init=init, dtype=dtype, dot_general=_linear_dot, rngs=rngs
+    )
 
 
 def zero_linear(in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Linear:
     """A linear layer whose weight and bias start at zero: the networks' last layer."""
     zeros = nnx.initializers.zeros
-    return nnx.Linear(in_features, out_features, kernel_init=zeros, bias_init=zeros, dtype=dtype, rngs=rngs)
+    return nnx.Linear(
+        in_features, out_features, kernel_init=zeros, bias_init=zeros, dtype=dtype, dot_general=_linear_dot, rngs=rngs
+    )
 
 
 def layer_norm(features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.LayerNorm:
@@ -36,8 +69,8 @@ def layer_norm(features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Layer
 
 
 def gelu(x: jax.Array) -> jax.Array:
-    """GELU in its exact erf form."""
-    return jax.nn.gelu(x, approximate=False)
+    """GELU in its exact erf form; `jax.nn.gelu` computes it through erfc, which costs XLA on CPU twice the time."""
+    return 0.5 * x * (1 + jax.lax.erf(x * np.sqrt(0.5).astype(x.dtype)))
 
 
 class WeightNormConv(nnx.Module):
@@ -97,7 +130,7 @@ class WeightNormLinear(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., in_features) to (..., out_features)."""
         kernel = weight_norm(self.v[...], self.g[...]).astype(self.dtype)
-        return x.astype(self.dtype) @ kernel + self.bias[...].astype(self.dtype)
+        return matmul(x.astype(self.dtype), kernel) + self.bias[...].astype(self.dtype)
 
 
 def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:

@@ -1,0 +1,60 @@
+"""Converts checkpoints of the original PyTorch code to ours, and back.
+
+  python convert_torch_ckpt.py CHECKPOINT.pt OUT_DIR
+  python convert_torch_ckpt.py --to-torch CHECKPOINT_DIR OUT.pt
+"""
+
+import argparse
+import sys
+
+from absl import logging
+
+from diffwave_jax.convert.commands import convert_from_torch, convert_to_torch
+from diffwave_jax.errors import UserError
+
+
+def main(arguments: list[str]) -> int:
+    """Converts, says what was found, and returns the exit status."""
+    logging.set_verbosity(logging.ERROR)
+    options = _parse(arguments)
+    try:
+        lines = _convert(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(*lines, sep="\n")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> list[str]:
+    if options.to_torch:
+        return convert_to_torch(options.source, options.target, ema=not options.raw_weights)
+    return convert_from_torch(
+        options.source,
+        options.target,
+        per_stage_length=options.per_stage_length,
+        optimizer=not options.weights_only,
+        dilation_cycle=options.dilation_cycle,
+        clip_length=options.length,
+    )
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="PyTorch checkpoint (.pt); with --to-torch a run's folder or one checkpoint")
+    parser.add_argument("target", help="folder to write; with --to-torch the .pt file")
+    parser.add_argument("--to-torch", action="store_true", help="convert ours to PyTorch's")
+    parser.add_argument("--raw-weights", action="store_true", help="with --to-torch: not the averaged (EMA) weights")
+    parser.add_argument(
+        "--per-stage-length",
+        action="store_true",
+        help="cut each SaShiMi stage's l_max to its own length: same outputs, cheaper kernels, no optimizer state",
+    )
+    parser.add_argument("--weights-only", action="store_true", help="leave the optimizer state out")
+    parser.add_argument("--length", type=int, help="samples of a clip (default: what l_max allows; DiffWave 16000)")
+    parser.add_argument("--dilation-cycle", type=int, help="DiffWave's, where its number of layers is not 36 or 30")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Many chains, in batches that fit the devices."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffwave_jax.chain import Chain, Clips, clip_keys, start_noise
+from diffwave_jax.samplers import Coefficients, State
+
+OnStep = Callable[[int, int], None]
+
+FIRST_GUESS = 16  # clips a device; enough to keep the cores of a CPU busy, so a CPU never gets more
+LARGEST = 512
+MEMORY_SHARE = 0.8  # the rest is left to the allocator's gaps and to others
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """n chains to run.
+
+    Attributes:
+      table: the sampler's weights, S rows.
+      rows: which of them.
+      seed: of the clips' randomness.
+      indices: (n,) the clips' indices, which choose their randomness.
+      length: samples of a clip.
+      labels: (n,) classes, n_classes for none; None if the network is unconditional.
+      guidance: classifier-free guidance scale.
+      start: (n, length) the states to start from; None for each clip's own start noise.
+    """
+
+    table: Coefficients
+    rows: range
+    seed: int
+    indices: np.ndarray
+    length: int
+    labels: np.ndarray | None = None
+    guidance: float = 1.0
+    start: np.ndarray | None = None
+
+
+def reverse(
+    chain: Chain, job: Job, *, batch_size: int | None = None, on_step: OnStep | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Runs a job's chains.
+
+    Args:
+      chain: the network's compiled chain.
+      job: what to run.
+      batch_size: chains at a time, rounded up to a multiple of the devices; None for what their memory holds.
+      on_step: called as `on_step(done, total)` after each step of each batch.
+
+    Yields:
+      (b,) indices and their final states (b, length) float32.
+    """
+    n = len(job.indices)
+    size = batch_size or fitting_batch_size(chain, n, job.length, guided=job.guidance != 1)
+    size = -(-size // chain.num_devices) * chain.num_devices
+    starts = range(0, n, size)
+    steps = _Steps(len(starts) * len(job.rows), on_step)
+    for start in starts:
+        # The last batch is filled up with copies of the last clip, so that the program's shape stays the same.
+        chosen = np.minimum(np.arange(start, start + size), n - 1)
+        state = _run(chain, job, chosen, steps)
+        yield job.indices[start : start + size], np.asarray(state.x)[: n - start]
+
+
+def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> State:
+    keys = clip_keys(job.seed, job.indices[chosen])
+    labels = None if job.labels is None else jnp.asarray(job.labels[chosen], jnp.int32)
+    x = start_noise(keys, job.length) if job.start is None else jnp.asarray(job.start[chosen])
+    state, clips = State(x, jnp.zeros_like(x)), Clips(keys, labels)
+    if steps.on_step is None:
+        return chain.run(job.table, state, clips, job.guidance, job.rows)
+    for row in job.rows:
+        state = chain.run(job.table, state, clips, job.guidance, range(row, row + 1))
+        steps.count(state)
+    return state
+
+
+class _Steps:
+    """Counts finished steps for a callback."""
+
+    def __init__(self, total: int, on_step: OnStep | None):
+        self.on_step, self._total, self._done = on_step, total, 0
+
+    def count(self, state: State) -> None:
+        jax.block_until_ready(state)
+        self._done += 1
+        self.on_step(self._done, self._total)
+
+
+def fitting_batch_size(chain: Chain, n: int, length: int, *, guided: bool) -> int:
+    """The batch size for `n` clips that the devices' free memory holds, a multiple of the number of devices."""
+    devices = chain.num_devices
+    needed = -(-n // devices)
+    guess = min(needed, FIRST_GUESS)
+    per_clip = max(1, chain.memory(guess * devices, length, guided=guided) // guess)
+    fitting = int(MEMORY_SHARE * free_memory(jax.local_devices()[0])) // per_clip
+    largest = FIRST_GUESS if jax.default_backend() == "cpu" else LARGEST
+    return max(1, min(needed, fitting, largest)) * devices
+
+
+def free_memory(device: jax.Device) -> int:
+    """Bytes a device can still give; for a CPU device its share of the machine's free memory."""
+    statistics = device.memory_stats()
+    if statistics and "bytes_limit" in statistics:
+        return statistics["bytes_limit"] - statistics["bytes_in_use"]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()

@@ -1,0 +1,152 @@
+"""The chain from noise to audio as one compiled program, the same for every sampler and number of steps.
+
+All randomness of a clip comes from its own key, `fold_in(seed, index)`: the clip does not depend on the batch it is
+made in, on the devices or on which clips were made before.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from diffwave_jax import samplers
+from diffwave_jax.models import weights
+from diffwave_jax.samplers import Coefficients, State
+
+START = 0  # what a clip's key is folded with for its start noise; step i of the table uses i + 1
+
+
+class Clips(NamedTuple):
+    """The clips of a batch.
+
+    Attributes:
+      keys: (B,) random keys, one a clip.
+      labels: (B,) classes, n_classes for none; None if the network is unconditional.
+    """
+
+    keys: jax.Array
+    labels: jax.Array | None
+
+
+def clip_keys(seed: int, indices: np.ndarray) -> jax.Array:
+    """(B,) keys: clip `index` of `seed`, whatever else is made."""
+    return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(indices, jnp.uint32))
+
+
+@partial(jax.jit, static_argnames="length")
+def start_noise(keys: jax.Array, length: int) -> jax.Array:
+    """(B, length) standard normal: each clip's z."""
+    return _normal(keys, START, length)
+
+
+def _normal(keys: jax.Array, purpose: int | jax.Array, length: int) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, purpose), (length,)))(keys)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """What a chain needs of a network: its structure, weights, and the S4 kernels that all steps share."""
+
+    graph: nnx.GraphDef
+    params: dict[str, jax.Array]
+    kernels: tuple
+    n_classes: int
+
+
+class Chain:
+    """A network's reverse process over one or more devices, compiled once per batch size.
+
+    Args:
+      network: the network.
+      num_steps: T, the most steps a table can have.
+      devices: those to spread a batch over; every device runs the same program on its share.
+    """
+
+    def __init__(self, network: Network, num_steps: int, devices: list[jax.Device]):
+        self._mesh = Mesh(np.array(devices), ("clips",))
+        self._network = network
+        self._num_steps = num_steps
+        self._shared = jax.device_put((network.params, network.kernels), NamedSharding(self._mesh, P()))
+        self._compiled: dict[tuple, Callable] = {}
+
+    @property
+    def num_devices(self) -> int:
+        """Devices a batch is spread over; a batch size must be a multiple of it."""
+        return self._mesh.size
+
+    def run(
+        self, table: Coefficients, state: State, clips: Clips, guidance: float = 1.0, rows: range | None = None
+    ) -> State:
+        """The rows of `table` in turn (all of them if `rows` is None), applied to a batch.
+
+        Args:
+          table: a sampler's weights, S rows, S <= num_steps.
+          state: x and x0 (B, L); consumed.
+          clips: B clips.
+          guidance: classifier-free guidance scale (Ho and Salimans, arXiv 2207.12598); 1 for the plain conditional
+            prediction, which costs one evaluation of the network a step, any other scale costs two in one batch.
+          rows: which rows, a range of step 1.
+        """
+        rows = range(len(table.timestep)) if rows is None else rows
+        state, clips = jax.device_put((state, clips), NamedSharding(self._mesh, P("clips")))
+        program = self._program(state.x.shape, guided=guidance != 1 and clips.labels is not None)
+        bounds = jnp.asarray([rows.start, rows.stop], jnp.int32)
+        return program(self._shared, self._padded(table), state, clips, jnp.float32(guidance), bounds)
+
+    def memory(self, batch: int, length: int, *, guided: bool) -> int:
+        """Bytes that each device needs for a batch beyond the weights, as XLA plans it."""
+        plan = self._program((batch, length), guided=guided).memory_analysis()
+        return plan.temp_size_in_bytes + plan.output_size_in_bytes
+
+    def _padded(self, table: Coefficients) -> Coefficients:
+        """The table in float32 with T rows, so that its shape, and with it the program, is always the same."""
+        missing = self._num_steps - len(table.timestep)
+        return Coefficients(*(np.pad(column, (0, missing)).astype(np.float32) for column in table))
+
+    def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
+        if (shape, guided) not in self._compiled:
+            specs = (P(), P(), P("clips"), P("clips"), P(), P())
+            body = partial(_reverse, self._network.graph, self._network.n_classes if guided else None)
+            sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
+            program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
+            self._compiled[shape, guided] = program.compile()
+        return self._compiled[shape, guided]
+
+    def _abstract_arguments(self, shape: tuple[int, int]) -> tuple:
+        def array(shape, dtype, spec):
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._mesh, spec))
+
+        audio = array(shape, jnp.float32, P("clips"))
+        keys = array(shape[:1], jax.random.key(0).dtype, P("clips"))
+        labels = array(shape[:1], jnp.int32, P("clips")) if self._network.n_classes else None
+        table = Coefficients(*(array((self._num_steps,), jnp.float32, P()) for _ in Coefficients._fields))
+        shared = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), self._shared)
+        bounds = array((2,), jnp.int32, P())
+        return shared, table, State(audio, audio), Clips(keys, labels), array((), jnp.float32, P()), bounds
+
+
+def _reverse(graph, no_label: int | None, shared, table, state, clips, guidance, bounds) -> State:
+    """Rows bounds[0] to bounds[1] - 1 of the table; `no_label` is None for unguided chains."""
+    params, kernels = shared
+
+    def predict(x, t, labels):
+        return weights.merge(graph, params)(x, jnp.broadcast_to(t, x.shape[:1]), labels, kernels=kernels)
+
+    def guided(x, t, labels):
+        both = jnp.concatenate([labels, jnp.full_like(labels, no_label)])
+        conditional, unconditional = jnp.split(predict(jnp.concatenate([x, x]), t, both), 2)
+        return unconditional + guidance * (conditional - unconditional)
+
+    def body(i, state):
+        row = jax.tree.map(lambda column: column[i], table)
+        predicted = (predict if no_label is None else guided)(state.x, row.timestep, clips.labels)
+        return samplers.step(row, state, predicted, _normal(clips.keys, i + 1, state.x.shape[-1]))
+
+    return jax.lax.fori_loop(bounds[0], bounds[1], body, state)

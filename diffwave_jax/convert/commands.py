@@ -1,0 +1,103 @@
+"""Whole conversions, from a PyTorch file to a run's folder and back."""
+
+import dataclasses
+import os
+
+import jax
+import numpy as np
+
+from diffwave_jax.convert import length
+from diffwave_jax.convert.contents import Contents
+from diffwave_jax.convert.from_torch import read_torch
+from diffwave_jax.convert.ours import config_of, read_ours, write_ours
+from diffwave_jax.convert.to_torch import write_torch
+from diffwave_jax.generator import Generator
+from diffwave_jax.models import model_config
+
+
+def convert_from_torch(
+    source: str | os.PathLike,
+    run: str | os.PathLike,
+    *,
+    per_stage_length: bool = False,
+    optimizer: bool = True,
+    dilation_cycle: int | None = None,
+    clip_length: int | None = None,
+) -> list[str]:
+    """Converts a checkpoint of the original's `train.py` to a run's folder that `train.py` continues.
+
+    Args:
+      source: the .pt file.
+      run: the folder, which must not have checkpoints yet.
+      per_stage_length: cut each stage's l_max to its samples: same outputs, cheaper kernels, no optimizer state.
+      optimizer: convert Adam's state too.
+      dilation_cycle: DiffWave's, where its number of layers is not a published one.
+      clip_length: samples of a clip; None for the longest that l_max allows, for DiffWave 16000.
+
+    Returns:
+      What was found and done, in lines.
+
+    Raises:
+      UserError: see `read_torch` and `write_ours`.
+    """
+    keep_optimizer = optimizer and not per_stage_length  # Adam's second moments cannot follow a change of C's basis
+    contents = read_torch(source, dilation_cycle=dilation_cycle, length=clip_length, optimizer=keep_optimizer)
+    lines = describe(contents)
+    if per_stage_length:
+        contents, line = _with_lengths(contents, length.per_stage(contents.model))
+        lines.append(line)
+    return [*lines, f"wrote {write_ours(run, contents)}"]
+
+
+def convert_to_torch(source: str | os.PathLike, target: str | os.PathLike, *, ema: bool = True) -> list[str]:
+    """Converts one of our checkpoints to a file that the original's code loads.
+
+    Args:
+      source: a run's folder or one of its checkpoints.
+      target: the .pt file.
+      ema: take the averaged weights, where there are any; the optimizer state goes with the others.
+
+    Returns:
+      What was found and done, in lines.
+
+    Raises:
+      UserError: see `read_ours` and `write_torch`.
+    """
+    contents = read_ours(source, ema=ema)
+    lines = describe(contents)
+    single = length.single_length(contents.model)
+    if model_config(single) != model_config(contents.model):
+        contents, line = _with_lengths(dataclasses.replace(contents, adam=None), single)
+        lines.append(f"the original has one l_max for all stages; {line}; without the optimizer state")
+    write_torch(target, contents)
+    return [*lines, f"wrote {target}"]
+
+
+def describe(contents: Contents) -> list[str]:
+    """The network, its configuration and its training state, in lines."""
+    fields = ", ".join(f"{name} {value}" for name, value in contents.model.items() if name != "name")
+    parameters = sum(array.size for array in contents.weights.values())
+    state = f"Adam state after {contents.adam.count:,} updates" if contents.adam else "no Adam state"
+    rate = "unknown" if contents.learning_rate is None else f"{contents.learning_rate:g}"
+    return [
+        f"{contents.model['name']}: {fields}",
+        f"{parameters:,} parameters, step {contents.step:,}, learning rate {rate}, {state}",
+    ]
+
+
+def _with_lengths(contents: Contents, model: dict) -> tuple[Contents, str]:
+    weights = length.with_lengths(contents.weights, contents.model, model)
+    changed = dataclasses.replace(contents, model=model, weights=weights)
+    line = f"l_max is now {model['l_max']}; largest difference of the output {output_difference(contents, changed):.1e}"
+    return changed, line
+
+
+def output_difference(first: Contents, second: Contents) -> float:
+    """The largest difference of the two networks' outputs on a clip of noise, at a middle diffusion step."""
+    samples = first.model["length"]
+    x = jax.random.normal(jax.random.key(0), (1, samples))
+    outputs = []
+    for contents in (first, second):
+        generator = Generator(config_of(contents), contents.weights)
+        outputs.append(np.asarray(generator.predict_noise(x, np.asarray([generator.diffusion.num_steps // 2]))))
+    return float(np.max(np.abs(outputs[0] - outputs[1])))

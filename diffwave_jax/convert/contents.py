@@ -1,0 +1,46 @@
+"""What a checkpoint of the original's `train.py` holds, whichever side it came from.
+
+`{model_state_dict, optimizer_state_dict (of torch.optim.Adam), steps, lr}`; all but the first may be missing.
+"""
+
+import dataclasses
+
+import numpy as np
+
+ADAM_HYPERPARAMETERS = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False}
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam's state under our names and in our layout.
+
+    Attributes:
+      count: updates done.
+      mu: first moments, {dotted name: array}.
+      nu: second moments.
+    """
+
+    count: int
+    mu: Arrays
+    nu: Arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """A checkpoint under our names and in our layout.
+
+    Attributes:
+      model: the config's `model` section.
+      weights: {dotted name: float32 array}.
+      step: training steps done.
+      learning_rate: that the next step would have; None where unknown.
+      adam: optimizer state; None where there is none.
+    """
+
+    model: dict
+    weights: Arrays
+    step: int = 0
+    learning_rate: float | None = None
+    adam: Adam | None = None

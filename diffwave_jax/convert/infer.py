@@ -1,0 +1,163 @@
+"""A network's configuration from the names and shapes of the tensors in the original's `state_dict`."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.models import SaShiMiConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+PUBLISHED_DILATION_CYCLES = {36: 12, 30: 10}  # by number of layers; no shape depends on the cycle
+DIFFWAVE_LENGTH = 16000
+MAX_LAYERS = 500  # of any one list; and these states of a kernel: more would take forever to set up, not to convert
+MAX_STATES = 1024
+
+
+class _Layer(NamedTuple):
+    """The tensors of one module: {name within the module: shape}."""
+
+    prefix: str
+    shapes: Shapes
+
+    def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
+        if name not in self.shapes:
+            raise UserError(f"the checkpoint lacks the tensor {self.prefix}{name}: it is not one of the original's")
+        if len(self.shapes[name]) != dimensions:
+            raise UserError(
+                f"the tensor {self.prefix}{name} has shape {self.shapes[name]}, where {dimensions} dimensions are "
+                "expected: it is not one of the original's"
+            )
+        return self.shapes[name]
+
+    def has(self, prefix: str) -> bool:
+        return any(name.startswith(prefix) for name in self.shapes)
+
+    def layers(self, name: str) -> list["_Layer"]:
+        """The modules name.0, name.1, ... up to the first gap."""
+        groups = defaultdict(dict)
+        for full_name, shape in self.shapes.items():
+            if full_name.startswith(name):
+                index, _, rest = full_name[len(name) :].partition(".")
+                groups[index][rest] = shape
+        found = []
+        while (index := str(len(found))) in groups:
+            found.append(_Layer(f"{self.prefix}{name}{index}.", groups[index]))
+        if len(found) > MAX_LAYERS:
+            raise UserError(f"the checkpoint has {len(found)} modules {self.prefix}{name}*, more than {MAX_LAYERS}")
+        return found
+
+
+def infer_model(shapes: Shapes, *, dilation_cycle: int | None = None, length: int | None = None) -> dict:
+    """The `model` section of the config.
+
+    Args:
+      shapes: {name: shape} of the `state_dict`, without a leading "sashimi.".
+      dilation_cycle: DiffWave's, which shapes do not tell; None where the number of layers is a published one.
+      length: samples of a clip; None for the longest that SaShiMi's l_max allows, for DiffWave 16000.
+
+    Raises:
+      UserError: names or shapes that belong to neither network, or an unknown dilation cycle.
+    """
+    network = _Layer("", shapes)
+    if "fc_t1.weight" in shapes:
+        return _sashimi(network, length)
+    if "residual_layer.fc_t1.weight" in shapes:
+        return _diffwave(network, dilation_cycle, length)
+    found = ", ".join(repr(name) for name in list(shapes)[:3]) or "no tensor"
+    raise UserError(
+        f"the checkpoint has neither SaShiMi's fc_t1.weight nor DiffWave's residual_layer.fc_t1.weight: found {found}"
+    )
+
+
+def _diffwave(network: _Layer, dilation_cycle: int | None, length: int | None) -> dict:
+    n_layers = len(network.layers("residual_layer.residual_blocks."))
+    cycle = dilation_cycle or PUBLISHED_DILATION_CYCLES.get(n_layers)
+    if cycle is None:
+        raise UserError(
+            f"a DiffWave of {n_layers} layers: its file does not say its dilation cycle; give --dilation-cycle N "
+            "(`dilation_cycle` in the original's config.json)"
+        )
+    return {
+        "name": "diffwave",
+        "channels": network.shape("init_conv.0.conv.bias", 1)[0],
+        "n_layers": n_layers,
+        "dilation_cycle": cycle,
+        "length": length or DIFFWAVE_LENGTH,
+    }
+
+
+def _sashimi(network: _Layer, length: int | None) -> dict:
+    d_model = network.shape("init_conv.0.conv.bias", 1)[0]
+    down, center = network.layers("d_layers."), network.layers("c_layers.")
+    up = [stage.layers("") for stage in network.layers("u_layers.")]
+    stages = [[layer for layer in stage if _is_s4(layer)] for stage in [*reversed(up), center]]
+    pools = [layer for layer in down if layer.has("linear.")]
+    if len(pools) != len(up):
+        raise UserError(f"the checkpoint has {len(pools)} poolings in d_layers, but {len(up)} stages in u_layers")
+    l_max, pooling = _l_max(stages), _pooling(pools, d_model)
+    return {
+        "name": "sashimi",
+        "d_model": d_model,
+        "n_layers": _one_if_equal([len(stage) for stage in stages]),
+        **pooling,
+        "l_max": _one_if_equal([value or max(filter(None, l_max), default=SaShiMiConfig.l_max) for value in l_max]),
+        "length": length or _longest_clip(l_max, pooling["pool"]),
+        "unet": any(_is_s4(layer) for layer in down) or not any(stages[:-1]),
+        **_s4_fields([layer for stage in stages for layer in stage]),
+        **_feed_forward_fields([*down, *center, *(layer for stage in up for layer in stage)]),
+    }
+
+
+def _is_s4(layer: _Layer) -> bool:
+    return layer.has("layer.kernel.")
+
+
+def _one_if_equal(values: list[int]) -> int | tuple[int, ...]:
+    return values[0] if len(set(values)) == 1 else tuple(values)
+
+
+def _l_max(stages: list[list[_Layer]]) -> list[int | None]:
+    """Each stage's l_max, from the size of its first kernel's buffer of nodes; None for a stage without S4 layers."""
+    return [2 * (stage[0].shape("layer.kernel.kernel.omega", 2)[0] - 1) if stage else None for stage in stages]
+
+
+def _longest_clip(l_max: list[int | None], pool: tuple[int, ...]) -> int:
+    """The most samples that every stage's l_max allows."""
+    lengths = [value * math.prod(pool[:stage]) for stage, value in enumerate(l_max) if value]
+    return min(lengths, default=SaShiMiConfig.length)
+
+
+def _pooling(pools: list[_Layer], d_model: int) -> dict:
+    """`pool` and `expand`: a DownPool's weight is (H * expand, H * pool)."""
+    pool, expand = [], SaShiMiConfig.expand
+    for layer in pools:
+        outputs, inputs = layer.shape("linear.weight_v", 2)
+        if inputs % d_model or outputs % d_model:
+            raise UserError(
+                f"the tensor {layer.prefix}linear.weight_v has shape {(outputs, inputs)}, where multiples of its "
+                f"stage's {d_model} channels are expected"
+            )
+        pool.append(inputs // d_model)
+        expand = outputs // d_model
+        d_model = outputs
+    return {"pool": tuple(pool), "expand": expand}
+
+
+def _s4_fields(layers: list[_Layer]) -> dict:
+    if not layers:
+        return {}
+    heads, pairs = layers[0].shape("layer.kernel.kernel.C", 4)[1:3]
+    if 2 * pairs > MAX_STATES:
+        raise UserError(f"the S4 kernels have {2 * pairs} states, more than {MAX_STATES}")
+    tied = layers[0].shape("layer.kernel.kernel.log_w_real", 2)[0] == 1 < heads
+    return {"d_state": 2 * pairs, "tie_state": tied, "glu": layers[0].has("layer.output_linear.0.")}
+
+
+def _feed_forward_fields(layers: list[_Layer]) -> dict:
+    for layer in layers:
+        if layer.has("layer.ff."):
+            outputs, inputs = layer.shape("layer.ff.0.0.weight", 2)
+            return {"ff": max(1, outputs // inputs)}
+    return {}

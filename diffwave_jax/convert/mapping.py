@@ -1,0 +1,166 @@
+"""Which tensor of the original's `state_dict` is which of our weights: one table, read in both directions.
+
+A leaf of the table is (torch name, our name, axes); axes such as "io->oi1" name our axes, then PyTorch's, a 1 being an
+axis of length one. A buffer, which is not ours, is (torch name, name, l_max). A branch is (torch name, our name,
+table). Every table is in the order of the original's `state_dict`, in which its optimizer counts the parameters too.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, build, model_config, weights
+
+LINEAR = (("weight", "kernel", "io->oi"), ("bias", "bias", "o->o"))
+COLUMN_LINEAR = (("weight", "kernel", "io->oi"), ("bias", "bias", "o->o1"))
+WEIGHT_NORMED_COLUMN_LINEAR = (("bias", "bias", "o->o1"), ("weight_g", "g", "o->o1"), ("weight_v", "v", "io->oi"))
+POINTWISE_CONV = (("weight", "kernel", "io->oi1"), ("bias", "bias", "o->o"))
+WEIGHT_NORMED_POINTWISE_CONV = (("bias", "bias", "o->o"), ("weight_g", "g", "o->o11"), ("weight_v", "v", "io->oi1"))
+WEIGHT_NORMED_CONV = (("bias", "bias", "o->o"), ("weight_g", "g", "o->o11"), ("weight_v", "v", "kio->oik"))
+LAYER_NORM = (("weight", "scale", "h->h"), ("bias", "bias", "h->h"))
+
+S4_KERNEL_PARAMETERS = (
+    ("C", "C", "dhmc->dhmc"),
+    ("log_dt", "log_dt", "h->h"),
+    ("B", "B", "hmc->1hmc"),
+    ("P", "P", "hmc->1hmc"),
+    ("log_w_real", "log_w_real", "hm->hm"),
+    ("w_imag", "w_imag", "hm->hm"),
+)
+S4_OUTPUT = {True: "layer.output_linear.0", False: "layer.output_linear"}  # with and without GLU
+
+
+def _s4_block(glu: bool, l_max: int) -> tuple:
+    kernel = (*S4_KERNEL_PARAMETERS, ("omega", "omega", l_max), ("z", "z", l_max))
+    return (
+        ("fc_t", "step", LINEAR),
+        ("layer.D", "s4.D", "h->1h"),
+        ("layer.kernel.kernel", "s4.kernel", kernel),
+        (S4_OUTPUT[glu], "s4.output", COLUMN_LINEAR),
+        ("norm", "norm", LAYER_NORM),
+    )
+
+
+FEED_FORWARD_BLOCK = (
+    ("layer.ff.0.0", "ff1", COLUMN_LINEAR),
+    ("layer.ff.2", "ff2", COLUMN_LINEAR),
+    ("norm", "norm", LAYER_NORM),
+)
+POOL = (("linear", "linear", WEIGHT_NORMED_COLUMN_LINEAR),)
+OUTPUT = (
+    ("final_conv.0.conv", "output1", WEIGHT_NORMED_POINTWISE_CONV),
+    ("final_conv.2.conv", "output2", POINTWISE_CONV),
+)
+
+
+def _sashimi_table(config: SaShiMiConfig) -> tuple:
+    return (
+        ("init_conv.0.conv", "input", WEIGHT_NORMED_POINTWISE_CONV),
+        ("fc_t1", "embedding.fc1", LINEAR),
+        ("fc_t2", "embedding.fc2", LINEAR),
+        *OUTPUT,
+        *_sashimi_layers(config),
+        ("norm", "norm", LAYER_NORM),
+    )
+
+
+def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
+    """The original nests its up layers by stage; ours, like its others, are one list each."""
+    pairs = [(_s4_block(config.glu, l_max), FEED_FORWARD_BLOCK) for l_max in config.l_max]
+    stages = [pair * n for pair, n in zip(pairs, config.n_layers, strict=True)]
+    down = [layer for stage in stages[:-1] for layer in [*(stage if config.unet else []), POOL]]
+    up = [[POOL, *stage] for stage in stages[-2::-1]]
+    names = [(f"d_layers.{i}", f"down.{i}") for i in range(len(down))]
+    names += [(f"c_layers.{i}", f"center.{i}") for i in range(len(stages[-1]))]
+    nested = [f"u_layers.{stage}.{i}" for stage, layers in enumerate(up) for i in range(len(layers))]
+    names += [(theirs, f"up.{i}") for i, theirs in enumerate(nested)]
+    layers = [*down, *stages[-1], *(layer for stage in up for layer in stage)]
+    return [(theirs, ours, layer) for (theirs, ours), layer in zip(names, layers, strict=True)]
+
+
+RESIDUAL_BLOCK = (
+    ("fc_t", "step", LINEAR),
+    ("dilated_conv_layer.conv", "dilated", WEIGHT_NORMED_CONV),
+    ("res_conv", "residual", WEIGHT_NORMED_POINTWISE_CONV),
+    ("skip_conv", "skip", WEIGHT_NORMED_POINTWISE_CONV),
+)
+
+
+def _diffwave_table(config: DiffWaveConfig) -> tuple:
+    return (
+        ("init_conv.0.conv", "input", WEIGHT_NORMED_POINTWISE_CONV),
+        ("residual_layer.fc_t1", "embedding.fc1", LINEAR),
+        ("residual_layer.fc_t2", "embedding.fc2", LINEAR),
+        *((f"residual_layer.residual_blocks.{n}", f"blocks.{n}", RESIDUAL_BLOCK) for n in range(config.n_layers)),
+        *OUTPUT,
+    )
+
+
+class Tensor(NamedTuple):
+    """One tensor of the original's `state_dict`.
+
+    Attributes:
+      torch_name: its name there, for SaShiMi without the leading "sashimi.".
+      torch_shape: its shape there.
+      name: our weight's dotted name.
+      axes: our axes, "->", PyTorch's axes; empty for a buffer.
+      l_max: of a buffer, the length whose kernel nodes it holds; 0 for a weight.
+    """
+
+    torch_name: str
+    torch_shape: tuple[int, ...]
+    name: str
+    axes: str = ""
+    l_max: int = 0
+
+    def to_ours(self, array: np.ndarray) -> np.ndarray:
+        """PyTorch's layout to ours; shares the memory."""
+        ours, theirs = self.axes.split("->")
+        squeezed = array.reshape([n for n, axis in zip(array.shape, theirs, strict=True) if axis != "1"])
+        return squeezed.transpose([theirs.replace("1", "").index(axis) for axis in ours])
+
+    def to_torch(self, array: np.ndarray) -> np.ndarray:
+        """Our layout to PyTorch's."""
+        ours, theirs = self.axes.split("->")
+        return array.transpose([ours.index(axis) for axis in theirs if axis != "1"]).reshape(self.torch_shape)
+
+
+def tensors(model: Mapping) -> list[Tensor]:
+    """Every tensor of the original's `state_dict`, in its order, for a config's `model` section."""
+    shapes = weight_shapes(model)
+    return [_tensor(*leaf, shapes) for leaf in _leaves("", "", _table(model))]
+
+
+def kernel_lengths(model: Mapping) -> dict[str, int]:
+    """{name of an S4 kernel, such as "down.0.s4.kernel": its l_max}."""
+    leaves = _leaves("", "", _table(model))
+    return {name.removesuffix(".omega"): l_max for _, name, l_max in leaves if name.endswith(".omega")}
+
+
+def _table(model: Mapping) -> tuple:
+    config = model_config(model)
+    return _sashimi_table(config) if isinstance(config, SaShiMiConfig) else _diffwave_table(config)
+
+
+def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
+    """{dotted name: shape} of our network."""
+    _, abstract = weights.abstract(lambda: build(model, rngs=nnx.Rngs(0)))
+    return {name: value.shape for name, value in abstract.items()}
+
+
+def _leaves(torch_prefix: str, prefix: str, table: tuple) -> Iterator[tuple]:
+    for theirs, ours, below in table:
+        if isinstance(below, tuple):
+            yield from _leaves(f"{torch_prefix}{theirs}.", f"{prefix}{ours}.", below)
+        else:
+            yield f"{torch_prefix}{theirs}", f"{prefix}{ours}", below
+
+
+def _tensor(torch_name: str, name: str, below: str | int, shapes: Mapping) -> Tensor:
+    if isinstance(below, int):
+        return Tensor(torch_name, (below // 2 + 1, 2), name, l_max=below)
+    ours, theirs = below.split("->")
+    sizes = dict(zip(ours, shapes[name], strict=True)) | {"1": 1}
+    return Tensor(torch_name, tuple(sizes[axis] for axis in theirs), name, below)

@@ -1,0 +1,92 @@
+"""Our own checkpoints, as the `Contents` that conversions pass around."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffwave_jax import checkpoint
+from diffwave_jax.config import default_config, from_dict, model_section, to_dict
+from diffwave_jax.convert.contents import Adam, Contents
+from diffwave_jax.errors import UserError
+from diffwave_jax.training.optimizer import learning_rate, resumed_adam
+
+RELEASED_DROP = {"schedule": "drop", "learning_rate": 2e-4, "drop_step": 500_001, "drop_factor": 0.2}
+
+
+def write_ours(run: str | os.PathLike, contents: Contents) -> Path:
+    """Writes the first checkpoint of a run that `train.py` continues and everything else loads; returns its folder.
+
+    Raises:
+      UserError: the folder has checkpoints already, or cannot be written.
+    """
+    run = Path(run)
+    if run.is_file() or (run.is_dir() and checkpoint.steps(run)):
+        raise UserError(f"{run} is a file or has checkpoints already: choose a new folder")
+    config = config_of(contents)
+    optimizer = None
+    if contents.adam is not None:
+        adam = contents.adam
+        optimizer = resumed_adam(config.train, contents.weights, adam.mu, adam.nu, adam.count)
+    try:
+        return checkpoint.save(
+            run, contents.step, params=contents.weights, config=to_dict(config), optimizer=optimizer
+        )
+    except OSError as error:
+        raise UserError(f"{run} cannot be written: {error.strerror or error}; choose another folder") from error
+
+
+def config_of(contents: Contents) -> ConfigDict:
+    """The config that continues the original's run: its network, clip length and learning rate."""
+    config = default_config()
+    fields = dict(contents.model)
+    config.model = model_section(fields.pop("name"), **fields)
+    config.data.length = config.model.length
+    config.train.update(_learning_rate_fields(contents))
+    return config
+
+
+def _learning_rate_fields(contents: Contents) -> dict:
+    """The released SaShiMi recipe where the checkpoint's learning rate is on it, else the checkpoint's for good."""
+    if contents.learning_rate is None:
+        return {}
+    recipe = default_config().train
+    recipe.update(RELEASED_DROP)
+    updates = contents.adam.count if contents.adam else contents.step
+    on_recipe = np.isclose(learning_rate(recipe)(max(updates - 1, 0)), contents.learning_rate, rtol=1e-5)
+    if contents.model["name"] == "sashimi" and on_recipe:
+        return RELEASED_DROP
+    return {"schedule": "constant", "learning_rate": contents.learning_rate}
+
+
+def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
+    """Reads a checkpoint that training or a conversion wrote.
+
+    Args:
+      path: a run's folder, its `checkpoints` folder or one step.
+      ema: take the averaged weights, where there are any, and leave the optimizer state, which is not theirs.
+
+    Raises:
+      UserError: there is no checkpoint, or it cannot be read.
+    """
+    saved = checkpoint.load(path, ema=ema)
+    config = from_dict(saved.config)
+    averaged = ema and (saved.path / "ema").is_dir()
+    adam = None if averaged else _read_adam(saved.path / "optimizer")
+    updates = adam.count if adam else saved.step
+    rate = float(f"{float(learning_rate(config.train)(max(updates - 1, 0))):.7g}")  # float32 has no more digits
+    return Contents(config.model.to_dict(), saved.weights, saved.step, rate, adam)
+
+
+def _read_adam(item: Path) -> Adam | None:
+    if not item.is_dir():
+        return None
+
+    def is_adam(part: object) -> bool:
+        return isinstance(part, dict) and {"count", "mu", "nu"} <= part.keys()
+
+    parts = jax.tree.leaves(checkpoint.read_arrays(item), is_leaf=is_adam)
+    states = [Adam(int(part["count"]), part["mu"], part["nu"]) for part in parts if is_adam(part)]
+    return states[0] if states else None

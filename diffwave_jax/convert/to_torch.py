@@ -1,0 +1,84 @@
+"""Our checkpoint to one that the original's code loads."""
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from diffwave_jax.convert import mapping
+from diffwave_jax.convert.contents import ADAM_HYPERPARAMETERS, Contents
+from diffwave_jax.convert.from_torch import PREFIX
+from diffwave_jax.convert.torch_writer import write_checkpoint
+from diffwave_jax.errors import UserError
+
+# What torch.optim.Adam saves about itself beside its learning rate and parameters.
+ADAM_OPTIONS = {
+    **ADAM_HYPERPARAMETERS,
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+}
+ADAM_LEARNING_RATE = 2e-4  # the original's, where a checkpoint does not say
+
+
+def write_torch(path: str | os.PathLike, contents: Contents) -> None:
+    """Writes `{model_state_dict, optimizer_state_dict (if any), steps, lr}` in PyTorch's zip format.
+
+    Args:
+      path: the file; it appears only when it is complete.
+      contents: a network that the original knows: unconditional, with one even l_max (see `length.single_length`).
+
+    Raises:
+      UserError: the original does not know such a network, or the file cannot be written.
+    """
+    _check_known(contents.model)
+    tensors = mapping.tensors(contents.model)
+    prefix = PREFIX if contents.model["name"] == "sashimi" else ""
+    saved = {"model_state_dict": {prefix + tensor.torch_name: _value(tensor, contents.weights) for tensor in tensors}}
+    if contents.adam is not None:
+        saved["optimizer_state_dict"] = _adam(contents, [tensor for tensor in tensors if not tensor.l_max])
+    saved["steps"] = contents.step
+    if contents.learning_rate is not None:
+        saved["lr"] = contents.learning_rate
+    write_checkpoint(path, saved)
+
+
+def _check_known(model: Mapping) -> None:
+    if model.get("n_classes"):
+        raise UserError(f"the original has no class-conditional network, this one has {model['n_classes']} classes")
+    for field in ("n_layers", "l_max"):
+        value = model.get(field)
+        if isinstance(value, tuple | list) and len(set(value)) > 1:
+            raise UserError(f"the original has one {field} for all stages, this network has {tuple(value)}")
+    if any(l_max % 2 for l_max in mapping.kernel_lengths(model).values()):
+        raise UserError(f"the original needs an even l_max, this network has {model['l_max']}")
+
+
+def _value(tensor: mapping.Tensor, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    return tensor.to_torch(weights[tensor.name]) if not tensor.l_max else kernel_nodes(tensor.torch_name, tensor.l_max)
+
+
+def kernel_nodes(name: str, l_max: int) -> np.ndarray:
+    """The original's buffer `omega` or `z` (l_max // 2 + 1, 2) float32: roots of unity, or their bilinear transform."""
+    omega = np.exp(-2j * np.pi * np.arange(l_max // 2 + 1) / l_max)
+    # The original divides by 1 + omega in float32: its last node must round to the neighbour of -1, not to -1.
+    omega[-1] = np.nextafter(np.float32(-1), np.float32(0))
+    nodes = omega if name.endswith("omega") else 2 * (1 - omega) / (1 + omega)
+    return np.stack([nodes.real, nodes.imag], axis=-1).astype(np.float32)
+
+
+def _adam(contents: Contents, parameters: list[mapping.Tensor]) -> dict:
+    adam = contents.adam
+    state = {
+        number: {
+            "step": np.asarray(adam.count, np.float32),
+            "exp_avg": tensor.to_torch(adam.mu[tensor.name]),
+            "exp_avg_sq": tensor.to_torch(adam.nu[tensor.name]),
+        }
+        for number, tensor in enumerate(parameters)
+        if np.any(adam.nu[tensor.name])  # PyTorch has no state for a parameter that never had a gradient
+    }
+    group = {"lr": contents.learning_rate or ADAM_LEARNING_RATE, **ADAM_OPTIONS, "params": list(range(len(parameters)))}
+    return {"state": state, "param_groups": [group]}

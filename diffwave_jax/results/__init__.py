@@ -1,0 +1,1 @@
+"""Results to hear and see: WAV files, pictures, a gallery page."""

@@ -1,0 +1,137 @@
+"""A folder of results: clips, a picture of them and a gallery page."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.generator import Generator
+from diffwave_jax.results import folder as clips_folder
+from diffwave_jax.results import wav
+from diffwave_jax.results.gallery import page_name, write_gallery
+from diffwave_jax.results.grid import MOST, write_grid
+from diffwave_jax.settings import Settings
+
+PICTURE = "grid.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a folder holds after a run.
+
+    Attributes:
+      clips: number of clips.
+      made: how many of them this process made just now.
+      clipped_clips: clips with samples outside [-1, 1].
+      clipped_samples: those samples.
+      gallery: the page to open.
+    """
+
+    clips: int
+    made: int
+    clipped_clips: int
+    clipped_samples: int
+    gallery: Path
+
+
+def generate_into(
+    folder: Path,
+    generator: Generator,
+    n: int,
+    settings: Settings,
+    *,
+    normalize: bool = False,
+    batch_size: int | None = None,
+    on_progress: Callable[[float, int], None] | None = None,
+) -> Report:
+    """Makes those of `n` clips that the folder lacks, then its picture and gallery.
+
+    Every clip is written as soon as its batch is done, so a stopped run loses one batch at most. With several hosts
+    each makes its share of the clips, and the first one makes picture and gallery once all are done; they share the
+    folder.
+
+    Args:
+      folder: made if need be.
+      generator: the model.
+      n: clips 0 to n - 1.
+      settings: how they are made.
+      normalize: scale each clip to a peak of 0.95.
+      batch_size: clips at a time; None for what the devices' memory holds.
+      on_progress: called as `on_progress(done, total)` in clips after every step; `done` counts parts of clips.
+
+    Raises:
+      UserError: a bad setting, or a clip is there already that other settings made.
+    """
+    if n < 1:
+        raise UserError(f"n is {n}; ask for at least 1 clip")
+    records = [_record(generator, settings, index, normalize) for index in range(n)]
+    share = records[jax.process_index() :: jax.process_count()]
+    wanted = {record["index"]: record for record in clips_folder.missing(folder, share)}
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def on_step(done: int, total: int) -> None:
+        on_progress(len(wanted) * done / total, len(wanted))
+
+    if wanted:
+        batches = generator.clips(
+            list(wanted), settings, batch_size=batch_size, on_step=on_step if on_progress else None
+        )
+        for indices, audio in batches:
+            for index, clip in zip(indices, audio, strict=True):
+                clips_folder.write_clip(folder, wanted[index], clip, generator.sample_rate)
+    return _finish(folder, generator, n, made=len(wanted))
+
+
+def save_into(
+    folder: Path, generator: Generator, audio: np.ndarray, settings: Settings, *, normalize: bool = False, **made_by
+) -> Report:
+    """Writes clips that are made already (n, L), and their picture and gallery.
+
+    Args:
+      folder: made if need be.
+      generator: the model that made them.
+      audio: the clips.
+      settings: how they were made.
+      normalize: scale each clip to a peak of 0.95.
+      **made_by: what else to put on record, for example `denoised="voice.wav"`.
+
+    Raises:
+      UserError: other clips are there already.
+    """
+    records = [_record(generator, settings, index, normalize) | made_by for index in range(len(audio))]
+    wanted = clips_folder.missing(folder, records)
+    folder.mkdir(parents=True, exist_ok=True)
+    for record in wanted:
+        clips_folder.write_clip(folder, record, audio[record["index"]], generator.sample_rate)
+    return _finish(folder, generator, len(audio), made=len(wanted))
+
+
+def _record(generator: Generator, settings: Settings, index: int, normalize: bool) -> dict:
+    """What goes with clip `index`, so that it could be made again."""
+    return {
+        "index": index,
+        "digit": settings.digit_of(index),
+        "model": f"{generator.config.model.name} {generator.fingerprint}",
+        "seed": settings.seed,
+        "sampler": settings.sampler,
+        "steps": generator.steps_of(settings),
+        "eta": settings.eta,
+        "guidance": settings.guidance,
+        "normalized": normalize,
+    }
+
+
+def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> Report:
+    """Picture, gallery and report, by the first host, once every host has written its clips."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("clips written")
+    paths = list(clips_folder.clips_in(folder).values())[:n]
+    if jax.process_index() == 0:
+        write_grid(folder / PICTURE, [wav.read(path) for path in paths[:MOST]])
+        write_gallery(folder, paths, f"{n} clips from a {generator.config.model.name} model", PICTURE)
+    clipped = [count for path in paths if (count := wav.read_record(path).get(clips_folder.OUT_OF_RANGE, 0))]
+    return Report(len(paths), made, len(clipped), sum(clipped), folder / page_name(1))

@@ -1,0 +1,66 @@
+"""A folder of numbered clips: which are there, which are missing, and writing them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.results import wav
+
+NAME = re.compile(r"(\d{5,})(?:_digit\d+)?\.wav")
+OUT_OF_RANGE = "out_of_range"  # the one entry of a record that is a result, not a setting
+
+
+def clip_name(record: Mapping) -> str:
+    """A clip's file name: `00003.wav`, or `00003_digit7.wav` where a digit was asked for."""
+    digit = record.get("digit")
+    return f"{record['index']:05d}.wav" if digit is None else f"{record['index']:05d}_digit{digit}.wav"
+
+
+def clips_in(folder: Path) -> dict[int, Path]:
+    """The clips of a folder by their index, in order."""
+    found = {int(match[1]): path for path in folder.glob("*.wav") if (match := NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def missing(folder: Path, records: Sequence[Mapping]) -> list[Mapping]:
+    """The records whose clips are not in the folder yet.
+
+    Args:
+      folder: may not exist yet.
+      records: what the folder is to hold; each has an `index`.
+
+    Raises:
+      UserError: a clip is there that something else made.
+    """
+    found = clips_in(folder)
+    for record in records:
+        if record["index"] in found:
+            _check_same(found[record["index"]], record)
+    return [record for record in records if record["index"] not in found]
+
+
+def _check_same(path: Path, record: Mapping) -> None:
+    made = wav.read_record(path)
+    for name, wanted in record.items():
+        if made.get(name) != wanted:
+            said = f"{name} {made[name]}" if name in made else f"no {name} on record"
+            raise UserError(
+                f"{path} is there already, with {said} where {name} {wanted} is asked for: "
+                "choose another output folder, or overwrite"
+            )
+
+
+def write_clip(folder: Path, record: Mapping, audio: np.ndarray, sample_rate: int) -> int:
+    """Writes one clip (L,) under its name; returns how many of its samples were out of range and were clipped."""
+    samples, clipped = wav.to_pcm(audio, normalize=record.get("normalized", False))
+    wav.write(folder / clip_name(record), samples, sample_rate, {**record, OUT_OF_RANGE: clipped})
+    return clipped
+
+
+def remove_clips(folder: Path) -> None:
+    """Removes every numbered clip of a folder."""
+    for path in clips_in(folder).values():
+        path.unlink()

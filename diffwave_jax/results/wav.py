@@ -1,0 +1,113 @@
+"""Clips as 16-bit WAV files that carry, as their comment, what made them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import librosa
+import numpy as np
+import soundfile
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.results.files import complete
+
+FULL_SCALE = 32768  # of PCM16: -1 to 1 - 1 / FULL_SCALE
+NORMALIZED_PEAK = 0.95
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip as it lies in a file.
+
+    Attributes:
+      path: the WAV file.
+      audio: (L,) float32 in [-1, 1).
+      sample_rate: samples per second.
+      record: what made it, as written; empty if the file does not say.
+    """
+
+    path: Path
+    audio: np.ndarray
+    sample_rate: int
+    record: dict
+
+
+def to_pcm(audio: np.ndarray, *, normalize: bool = False) -> tuple[np.ndarray, int]:
+    """Audio as 16-bit samples.
+
+    Args:
+      audio: (L,) float.
+      normalize: scale it to a peak of 0.95; silence stays silent.
+
+    Returns:
+      (L,) int16 samples, and how many lay outside [-1, 1] and were clipped.
+
+    Raises:
+      UserError: samples that are not finite.
+    """
+    if not np.all(np.isfinite(audio)):
+        raise UserError("the model made samples that are not finite: its training diverged; take an older checkpoint")
+    peak = np.max(np.abs(audio), initial=0.0)
+    if normalize and peak > 0:
+        audio = audio * (NORMALIZED_PEAK / peak)
+    clipped = int(np.sum(np.abs(audio) > 1))
+    return np.clip(np.rint(audio * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16), clipped
+
+
+def write(path: Path, samples: np.ndarray, sample_rate: int, record: Mapping) -> None:
+    """Writes (L,) int16 samples and `record`, as JSON in the comment; the file appears when complete."""
+    with (
+        complete(path) as partial,
+        soundfile.SoundFile(partial, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file,
+    ):
+        file.comment = json.dumps(record)
+        file.write(samples)
+
+
+def read(path: Path) -> Clip:
+    """The clip in a WAV file that `write` wrote.
+
+    Raises:
+      UserError: the file is not a readable WAV.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            return Clip(path, file.read(dtype="float32"), file.samplerate, _record(file))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as audio ({error}): remove it, and it is made again") from error
+
+
+def read_record(path: Path) -> dict:
+    """What made the clip in a file, without reading its audio; errors as `read`."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            return _record(file)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as audio ({error}): remove it, and it is made again") from error
+
+
+def _record(file: soundfile.SoundFile) -> dict:
+    try:
+        record = json.loads(file.comment)
+    except json.JSONDecodeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def read_recording(path: Path, sample_rate: int, length: int) -> np.ndarray:
+    """Any recording as a model takes it: mono, resampled, zero-padded at its end to (length,) float32.
+
+    Raises:
+      UserError: it cannot be read, is empty, or is longer than the model's clips.
+    """
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as audio ({error}): give a WAV file") from error
+    mono = librosa.resample(audio.mean(axis=1), orig_sr=rate, target_sr=sample_rate)
+    if not 0 < len(mono) <= length:
+        raise UserError(
+            f"{path} lasts {len(audio) / rate:.2f} s; this model's clips last {length / sample_rate:.2f} s: cut it"
+        )
+    return np.pad(mono, (0, length - len(mono)))

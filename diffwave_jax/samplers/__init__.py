@@ -1,0 +1,91 @@
+"""Samplers: from noise to audio in any number of steps up to T, behind one interface.
+
+`plan` turns a name and a number of steps into a table of weights; `step` applies one row of it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.errors import UserError
+from diffwave_jax.samplers.ddim import ddim
+from diffwave_jax.samplers.ddpm import ddpm
+from diffwave_jax.samplers.dpm_solver import dpm_solver
+from diffwave_jax.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule
+from diffwave_jax.samplers.update import Coefficients, State, step
+
+__all__ = ["SAMPLERS", "SPACINGS", "Coefficients", "Sampler", "Schedule", "State", "plan", "step"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """One way to sample.
+
+    Attributes:
+      coefficients: `(schedule, eta) -> Coefficients`.
+      spacing: name of its usual schedule, one of `SPACINGS`.
+      steps: its usual number of steps; None for all T.
+      eta: its usual share of fresh noise; None if that is not for choice.
+    """
+
+    coefficients: Callable[[Schedule, float], Coefficients]
+    spacing: str
+    steps: int | None
+    eta: float | None = None
+
+
+SAMPLERS = {
+    "ddpm": Sampler(lambda schedule, eta: ddpm(schedule), "uniform", None),
+    "ddim": Sampler(ddim, "uniform", 50, eta=0.0),
+    "dpm++": Sampler(lambda schedule, eta: dpm_solver(schedule, 0.0), "log_snr", 25),
+    "dpm++sde": Sampler(dpm_solver, "log_snr", 25, eta=1.0),
+    "fast": Sampler(lambda schedule, eta: ddpm(schedule), "fast", len(FAST_VARIANCES[0])),
+}
+
+
+def plan(
+    diffusion: Diffusion,
+    sampler: str = "dpm++",
+    steps: int | None = None,
+    *,
+    eta: float | None = None,
+    start: int | None = None,
+    spacing: str | None = None,
+) -> Coefficients:
+    """The table of weights of a chain.
+
+    Args:
+      diffusion: the schedule the model was trained with, T levels.
+      sampler: a name in `SAMPLERS`.
+      steps: evaluations of the network, 1 to `start + 1`; None for the sampler's usual number.
+      eta: share of fresh noise, 0 to 1, for the samplers that have one ("ddim", "dpm++sde").
+      start: the level the chain starts from, T - 1 if None.
+      spacing: a name in `SPACINGS`; None for the sampler's usual one.
+
+    Returns:
+      `Coefficients` with one row a step.
+
+    Raises:
+      UserError: an unknown name, or a number out of its range.
+    """
+    chosen = _look_up(SAMPLERS, sampler, "sampler")
+    start = _in_range(diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "start")
+    usual = start + 1 if chosen.steps is None else min(chosen.steps, start + 1)
+    steps = _in_range(usual if steps is None else steps, 1, start + 1, "steps")
+    if eta is not None and chosen.eta is None:
+        raise UserError(f"eta is {eta}, but the sampler {sampler!r} has none; leave it out, or use ddim or dpm++sde")
+    eta = _in_range(chosen.eta or 0.0 if eta is None else eta, 0, 1, "eta")
+    make_schedule = _look_up(SPACINGS, spacing or chosen.spacing, "spacing")
+    return chosen.coefficients(make_schedule(diffusion, steps, start), eta)
+
+
+def _look_up(table: dict, name: str, what: str):
+    if name not in table:
+        raise UserError(f"unknown {what} {name!r}; choose one of {', '.join(table)}")
+    return table[name]
+
+
+def _in_range(value: float, low: float, high: float, what: str):
+    if not low <= value <= high:
+        raise UserError(f"{what} is {value}; it must be between {low} and {high}")
+    return value

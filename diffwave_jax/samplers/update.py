@@ -1,0 +1,71 @@
+"""The one update that every sampler is made of.
+
+Each sampler here is linear in what a step knows: the state, the predicted noise, the clean clip that the two imply,
+the clean clip implied one step ago, and fresh noise. A sampler is therefore only a table of weights, one row a step,
+and one compiled program serves all of them at any number of steps.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from diffwave_jax.samplers.schedule import Schedule
+
+
+class State(NamedTuple):
+    """Where a chain stands.
+
+    Attributes:
+      x: (B, L) the audio at the current noise level.
+      x0: (B, L) the clean audio predicted in the step before; zeros at the start.
+    """
+
+    x: jax.Array
+    x0: jax.Array
+
+
+class Coefficients(NamedTuple):
+    """The weights of each step, (S,) float64 each, noisiest step first.
+
+    Attributes:
+      timestep: what the network is told.
+      signal, noise_level: the level the step starts from: x = signal x_0 + noise_level epsilon.
+      state, data, prediction: weights of x, of the predicted clean audio and of the predicted noise.
+      correction: weight of the change of the predicted clean audio since the step before (0 in the first step).
+      noise: standard deviation of the fresh noise.
+    """
+
+    timestep: np.ndarray
+    signal: np.ndarray
+    noise_level: np.ndarray
+    state: np.ndarray
+    data: np.ndarray
+    prediction: np.ndarray
+    correction: np.ndarray
+    noise: np.ndarray
+
+
+def coefficients(schedule: Schedule, **weights: np.ndarray) -> Coefficients:
+    """The table of a sampler on `schedule`; weights that are not given are 0."""
+    columns = {name: np.zeros(len(schedule.timesteps)) for name in Coefficients._fields}
+    columns |= {
+        "timestep": schedule.timesteps,
+        "signal": schedule.signal[:-1],
+        "noise_level": schedule.noise[:-1],
+    }
+    return Coefficients(**(columns | weights))
+
+
+def step(row: Coefficients, state: State, predicted_noise: jax.Array, noise: jax.Array) -> State:
+    """One step down the schedule.
+
+    Args:
+      row: one row of a sampler's table, scalars.
+      state: before the step.
+      predicted_noise: (B, L) what the network says of (state.x, row.timestep).
+      noise: (B, L) standard normal.
+    """
+    x0 = (state.x - row.noise_level * predicted_noise) / row.signal
+    x = row.state * state.x + row.data * x0 + row.prediction * predicted_noise
+    return State(x + row.correction * (x0 - state.x0) + row.noise * noise, x0)

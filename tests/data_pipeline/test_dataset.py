@@ -1,0 +1,163 @@
+import json
+import logging
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import chex
+import numpy as np
+import pytest
+
+from diffwave_jax.data import open_dataset
+from diffwave_jax.errors import UserError
+
+from .helpers import write_layout
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return write_layout(tmp_path / "clips", {"zero": 3, "one": 3})
+
+
+@pytest.fixture
+def config(config, layout):
+    return config | {"archive": str(layout)}
+
+
+def prepared(config):
+    """The folders of finished preparations."""
+    return sorted(path.parent for path in Path(config["data_dir"]).rglob("dataset_info.json"))
+
+
+def test_a_clip_is_float_audio_with_a_label(ten_clips):
+    assert (len(ten_clips), ten_clips.num_classes, ten_clips.sample_rate, ten_clips.length) == (10, 10, 16000, 400)
+    clip = ten_clips[3]
+    chex.assert_shape(clip["audio"], (400,))
+    assert (clip["audio"].dtype, clip["label"].dtype) == (np.float32, np.int32)
+
+
+def test_reading_together_is_reading_one_by_one(ten_clips):
+    indices = [7, 0, 7, 9]
+    together = ten_clips.read(indices)
+    singly = [ten_clips[index] for index in indices]
+    chex.assert_trees_all_equal(together["audio"], np.stack([clip["audio"] for clip in singly]))
+    chex.assert_trees_all_equal(together["label"], np.array([clip["label"] for clip in singly]))
+
+
+def test_reading_nothing_gives_nothing(ten_clips):
+    chex.assert_shape(ten_clips.read([])["audio"], (0, 400))
+
+
+def test_the_same_wishes_share_a_preparation(config):
+    calls = []
+    for _ in range(2):
+        open_dataset(config, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 6) for done in range(1, 7)]
+    assert len(prepared(config)) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"length": 300}, {"trim_db": 20.0}, {"rms": 0.1}, {"classes": ("one", "zero")}, {"source": "folder"}]
+)
+def test_other_wishes_do_not(config, change):
+    open_dataset(config)
+    open_dataset(config | change)
+    assert len(prepared(config)) == 2
+
+
+def test_a_changed_archive_is_prepared_anew(config, layout):
+    assert len(open_dataset(config)) == 6
+    (layout / "zero" / "s0_nohash_0.wav").unlink()
+    assert len(open_dataset(config)) == 5
+
+
+def test_preparing_twice_gives_the_same_records(config, tmp_path):
+    first = open_dataset(config)
+    second = open_dataset(config | {"data_dir": str(tmp_path / "again")})
+    chex.assert_trees_all_equal(first.read(range(6)), second.read(range(6)))
+
+
+def test_an_interrupted_preparation_leaves_nothing_behind(config):
+    def interrupt(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_dataset(config, progress=interrupt)
+    assert not prepared(config)
+    left = {path.name for path in Path(config["data_dir"]).rglob("*") if path.is_file()}
+    assert left == {"lock"}
+    assert len(open_dataset(config)) == 6
+
+
+def test_what_a_killed_preparation_left_is_cleared(config):
+    open_dataset(config)
+    (finished,) = prepared(config)
+    finished.rename(finished.parent / "incomplete.ABCDEF_1.0.0")
+    (finished.parents[1] / "unpacked-x").mkdir()
+    assert len(open_dataset(config)) == 6
+    assert sorted(path.name for path in finished.parents[1].iterdir()) == ["lock", "sc09"]
+    assert [path.name for path in finished.parent.iterdir()] == ["1.0.0"]
+
+
+def test_several_at_once_prepare_once(config):
+    calls = []
+    with ThreadPoolExecutor(4) as pool:
+        opened = [pool.submit(open_dataset, config, progress=lambda *step: calls.append(step)) for _ in range(4)]
+        assert [len(future.result()) for future in opened] == [6] * 4
+    assert len(calls) == 6
+
+
+def test_corrupt_clips_are_reported_and_left_out_every_time(config, layout, caplog):
+    (layout / "zero" / "s1_nohash_0.wav").write_bytes(b"no audio")
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            dataset = open_dataset(config)
+        assert len(dataset) == 5
+        assert list(dataset.skipped) == ["zero/s1_nohash_0.wav"]
+        assert "1 clips cannot be read and are left out: zero/s1_nohash_0.wav (" in caplog.text
+
+
+def test_many_corrupt_clips_are_counted(config, layout, caplog):
+    for index in range(8):
+        (layout / "zero" / f"bad{index}_nohash_0.wav").write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        dataset = open_dataset(config)
+    assert len(dataset.skipped) == 8
+    assert "8 clips cannot be read" in caplog.text and "and 3 more" in caplog.text
+
+
+def test_only_corrupt_clips_are_an_error(config, layout):
+    for path in layout.glob("*/*.wav"):
+        path.write_bytes(b"no audio")
+    with pytest.raises(UserError, match=r"not one of 6 clips can be read as audio; one/s0_nohash_0\.wav: "):
+        open_dataset(config)
+    assert not prepared(config)
+
+
+def test_a_cache_that_cannot_be_written_is_named(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"data\.data_dir: .*file cannot be written \(Not a directory\); name another"):
+        open_dataset(config | {"data_dir": str(tmp_path / "file")})
+
+
+def test_nothing_is_printed(config, capfd):
+    open_dataset(config)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_works_where_tensorflow_cannot_be_imported(config):
+    script = f"""
+import sys
+sys.modules["tensorflow"] = None
+from diffwave_jax.data import make_loader, open_dataset
+loader = make_loader(open_dataset({json.dumps(config)}), batch_size=4, seed=0)
+print(next(loader)["audio"].shape)
+"""
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=root)
+    assert done.stdout.strip() == "(4, 400)", done.stderr

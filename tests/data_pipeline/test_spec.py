@@ -1,0 +1,47 @@
+import pytest
+from ml_collections import ConfigDict
+
+from diffwave_jax.data.spec import DIGITS, DataSpec
+from diffwave_jax.errors import UserError
+
+
+def test_reads_a_config_section():
+    config = ConfigDict({"archive": "x", "length": 5120, "sample_rate": 8000, "shift": 100, "classes": ("zero", "one")})
+    assert DataSpec.from_config(config) == DataSpec("x", length=5120, sample_rate=8000, classes=("zero", "one"))
+
+
+def test_empty_fields_mean_the_defaults():
+    spec = DataSpec.from_config({"archive": "", "data_dir": "", "classes": ()})
+    assert (spec.archive, spec.path, spec.classes) == (None, None, DIGITS)
+
+
+def test_default_cache_follows_the_user_s_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert DataSpec().cache == tmp_path / "diffwave_jax"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("source", "tfrecord"),
+        ("sample_rate", 0),
+        ("length", -1),
+        ("trim_db", -3.0),
+        ("rms", 1.5),
+        ("classes", ("one", "one")),
+    ],
+)
+def test_bad_fields_are_named_with_what_was_found(field, value):
+    with pytest.raises(UserError, match=rf"^data\.{field} is .*{value}?.*; it must be .*$") as caught:
+        DataSpec(archive="x", **{field: value})
+    assert repr(value) in str(caught.value)
+
+
+def test_a_folder_source_needs_a_folder():
+    with pytest.raises(UserError, match=r"data\.archive is None; it must be a folder of audio"):
+        DataSpec(source="folder")
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"data\.archive: nothing found at .*absent; give a folder"):
+        _ = DataSpec(archive=str(tmp_path / "absent")).path
