@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +73,9 @@ def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype=np.
         arrays[f"{split}_logits"] = heard.recognition.logits.astype(dtype)
         arrays[f"{split}_labels"] = heard.labels.astype(np.int16)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        np.savez_compressed(file, **arrays)
-    os.replace(file.name, path)
+    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    np.savez_compressed(unfinished, **arrays)
+    os.replace(unfinished, path)
 
 
 def _bundled(recogniser: Recogniser) -> Reference:
