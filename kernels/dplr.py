@@ -9,11 +9,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from kernels import reference, xla
+from kernels import reference, triton, xla
 from kernels.coefficients import Coefficients, coefficients
 
 # Modules with `spectrum(coefficients, length)` and `spectrum_gradient(coefficients, length, gradient)`.
-BACKENDS = {"xla": xla}
+BACKENDS = {"xla": xla, "triton": triton}
 
 IMPLEMENTATIONS = ("reference", *BACKENDS)
 
