@@ -32,20 +32,40 @@ class BlockSizes(NamedTuple):
     chunk: int
 
 
-def block_sizes(heads: int, states: int, nodes: int) -> BlockSizes:
+def triton_block_sizes(heads: int, states: int, nodes: int) -> BlockSizes:
     """For a shape: heads, stored states M, nodes `length // 2 + 1`."""
-    block = next(x for x in (512, 256, 128) if x == 128 or heads * nodes >= MANY_PROGRAMS * x)
     rows = min(16, _next_power_of_2(states))
-    blocks = -(-nodes // 128)
-    splits = min(blocks, -(-MANY_PROGRAMS // (heads * -(-states // rows))))
     return BlockSizes(
-        nodes=block,
+        nodes=_largest_block((512, 256, 128), heads, nodes),
         warps=2,
         states=rows,
         state_nodes=128,
         state_warps=max(1, rows // 2),
-        chunk=-(-blocks // splits),
+        chunk=_chunk(heads * -(-states // rows), -(-nodes // 128)),
     )
+
+
+def mosaic_block_sizes(heads: int, states: int, nodes: int) -> BlockSizes:
+    """The same for Mosaic GPU, where a program always has 4 warps."""
+    rows = min(4, _next_power_of_2(states))
+    return BlockSizes(
+        nodes=_largest_block((1024, 512, 256, 128), heads, nodes),
+        warps=4,
+        states=rows,
+        state_nodes=128,
+        state_warps=4,
+        chunk=_chunk(heads * -(-states // rows), -(-nodes // 128)),
+    )
+
+
+def _largest_block(choices: tuple[int, ...], heads: int, nodes: int) -> int:
+    return next((x for x in choices if heads * nodes >= MANY_PROGRAMS * x), choices[-1])
+
+
+def _chunk(programs: int, blocks: int) -> int:
+    """Blocks of nodes a program takes, where `programs` would take all of them."""
+    splits = min(blocks, -(-MANY_PROGRAMS // programs))
+    return -(-blocks // splits)
 
 
 def round_up(size: int, multiple: int) -> int:

@@ -6,7 +6,6 @@ Values are float32 arrays of nodes, states broadcast against them; loops run ove
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from jax import lax
 
 from kernels import dplr_math
@@ -37,7 +36,8 @@ def sums_over_states(
     arithmetic: Arithmetic, nodes: NodeBlock, load_state: Callable[[object], State], states: int, products: int
 ) -> list[Pair]:
     """The sums R of every product."""
-    zero = jnp.zeros(nodes.inverse.shape, jnp.float32)
+    # A zero that lies in registers as the loaded values do.
+    zero = nodes.inverse - nodes.inverse
 
     def add_state(n, sums):
         state = load_state(n)
@@ -69,9 +69,8 @@ class StateGradient(NamedTuple):
     minus_square: object
 
     @staticmethod
-    def zeros(products: int, shape: tuple[int, ...]) -> "StateGradient":
-        """The start of the sums."""
-        zero = jnp.zeros(shape, jnp.float32)
+    def start(products: int, zero) -> "StateGradient":
+        """Every sum is this zero."""
         return StateGradient([zero] * products, [zero] * products, zero, zero, zero)
 
 
