@@ -159,8 +159,25 @@ def _norm(v: np.ndarray) -> np.ndarray:
 
 def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
     """`g v / ||v||` with one norm per output channel, the last axis of `v` (..., out) and of `g` (out,)."""
-    norm = jnp.sqrt(jnp.sum(jnp.square(v), axis=tuple(range(v.ndim - 1))))
-    return v * (g / norm)
+    return _direction(v) * g
+
+
+@jax.custom_jvp
+def _direction(v: jax.Array) -> jax.Array:
+    return v / _norm(v)
+
+
+@_direction.defjvp
+def _direction_jvp(primals, tangents):
+    """As a projection: over a single element the gradient is 0, not rounding noise, which Adam would scale up."""
+    (v,), (dv,) = primals, tangents
+    direction, norm = _direction(v), _norm(v)
+    along = jnp.sum(direction * dv, axis=tuple(range(v.ndim - 1)))
+    return direction, (dv - direction * along) / norm
+
+
+def _norm(v: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(v), axis=tuple(range(v.ndim - 1))))
 
 
 class StepEmbedding(nnx.Module):
