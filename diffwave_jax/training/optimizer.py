@@ -38,7 +38,7 @@ def make_optimizer(train: ConfigDict) -> optax.GradientTransformation:
 
 def resumed_adam(train: ConfigDict, params: Mapping, mu: Mapping, nu: Mapping, count: int) -> optax.OptState:
     """The state of `make_optimizer` after `count` steps with these first and second moments, {dotted name: array}."""
-    state = make_optimizer(train).init(params)
+    state = jax.eval_shape(make_optimizer(train).init, params)
 
     def place(part):
         if isinstance(part, optax.ScaleByAdamState):
