@@ -5,10 +5,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
 from diffwave_jax.errors import UserError
+
+BESIDE_THE_BAR = ("loss", "validation_loss", "clips_per_second")
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -70,6 +73,7 @@ class Console:
 
     def __init__(self, total: int):
         self._bar = tqdm(total=total, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+        self._shown: dict[str, str] = {}
 
     def message(self, text: str) -> None:
         """Prints one line above the bar."""
@@ -77,14 +81,21 @@ class Console:
 
     def step(self, step: int) -> None:
         """Moves the bar."""
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+        if self._bar is None:
+            return
+        if self._bar.n == 0:
+            self._bar.initial = step  # where a run continues; the bar's speed is that of the steps from here on
+        self._bar.update(step - self._bar.n)
+
+    def clips(self, step: int, audio: np.ndarray, sample_rate: int) -> None:
+        """Nothing that a console could show."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Shows the values beside the bar, or as a line."""
         shown = {name: f"{value:.4g}" for name, value in values.items()}
         if self._bar is not None:
-            self._bar.set_postfix(loss=shown.get("loss", ""), steps_per_second=shown.get("steps_per_second", ""))
+            self._shown |= {name: shown[name] for name in BESIDE_THE_BAR if name in shown}
+            self._bar.set_postfix(self._shown)
         else:
             print(f"step {step}", *(f"{name} {value}" for name, value in shown.items()), sep="  ", flush=True)
 
