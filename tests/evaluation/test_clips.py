@@ -48,7 +48,7 @@ def test_label_of(name, label, recogniser):
 
 
 def test_no_folder(tmp_path, recogniser):
-    with pytest.raises(UserError, match="no folder .*nowhere"):
+    with pytest.raises(UserError, match="no folder"):
         read_folder(tmp_path / "nowhere", recogniser)
 
 

@@ -57,7 +57,6 @@ def test_script(tmp_path, real, recogniser):
     ("arguments", "message"),
     [
         ([], "give one of SAMPLES_DIR, --checkpoint and --pretrained"),
-        (["nowhere"], "no folder nowhere"),
         (["tests/data/digits", "--reference", "sc09"], "python train.py --config configs/classifier.py"),
     ],
 )
