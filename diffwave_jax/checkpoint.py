@@ -108,7 +108,7 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
 def read_arrays(item: Path) -> dict:
     """A saved item of arrays as NumPy arrays, whatever devices it was saved from."""
     handler = ocp.PyTreeCheckpointHandler()
-    tree = handler.metadata(epath.Path(item)).tree  # the Checkpointer's own warns of a file that single items lack
+    tree = handler.metadata(item).tree  # the Checkpointer's own warns of a file that single items lack
     with ocp.Checkpointer(handler) as reader:
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         return reader.restore(item, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
