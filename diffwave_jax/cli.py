@@ -43,12 +43,14 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
-    """Runs a script's `main` with parsed options; errors as `run`."""
+    """Runs a script's `main` with parsed options; errors as `run`, and a clean end when interrupted."""
     logging.set_verbosity(logging.ERROR)
     try:
         main(options)
     except UserError as error:
         _fail(error)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
 
 
 class ArgumentParser(argparse.ArgumentParser):

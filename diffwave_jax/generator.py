@@ -163,7 +163,7 @@ class Generator:
         return len(self._table(settings, start).timestep)
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
-        settings.check_classes(self.config.model.n_classes)
+        settings.check(self.config.model.n_classes)
         return plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
 
     def _first_below(self, table: Coefficients, interp_t: int) -> int:

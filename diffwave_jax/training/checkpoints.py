@@ -22,7 +22,7 @@ from diffwave_jax.training.step import TrainState
 FIXED_SECTIONS = ("model", "diffusion")
 COMPUTE_FIELDS = ("dtype", "remat", "s4_implementation")  # of the model: how it is computed, not what
 CONTENTS = "_CHECKPOINT_METADATA"  # Orbax's list of the items that a step was saved with
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, jax.errors.JaxRuntimeError)
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class RunCheckpoints:
@@ -116,8 +116,7 @@ class RunCheckpoints:
 
         def read(item, tree):
             target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                return reader.restore(path / item, args=ocp.args.StandardRestore(target))
+            return checkpoint.read_like(path / item, target)
 
         params = read("params", like.params)
         ema = like.ema

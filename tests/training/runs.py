@@ -91,26 +91,31 @@ def saved(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
 class Job:
     """A run for a process of its own, on so many forced CPU devices."""
 
-    config: dict
+    config: ConfigDict
     workdir: Path
     devices: int = 1
     listeners: tuple[Listener, ...] = ()
-    cluster: Cluster = Cluster()
+    cluster: Cluster = dataclasses.field(default_factory=Cluster)
 
 
-def _work(job: Job, cache: Path, results) -> None:
-    jax.config.update("jax_num_cpu_devices", job.devices)
+def train(job: Job) -> Recorder:
+    """Runs the job, with its listeners and a recorder."""
+    join(job.cluster)
+    recorder = Recorder()
+    Run(job.config, job.workdir, [recorder, *job.listeners]).train()
+    return recorder
+
+
+def _work(function, argument, devices: int, cache: Path, results) -> None:
+    jax.config.update("jax_num_cpu_devices", devices)
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    join(job.cluster)
-    recorder = Recorder()
-    Run(ConfigDict(job.config), job.workdir, [recorder, *job.listeners]).train()
-    results.put((recorder.messages, recorder.values))
+    results.put(function(argument))
 
 
 class Processes:
-    """Starts runs in new processes; they are forked from one that has imported everything but computed nothing.
+    """Works in new processes; they are forked from one that has imported everything but computed nothing.
 
     Args:
       cache: folder of the compiled programs that they share.
@@ -121,19 +126,28 @@ class Processes:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
 
-    def run(self, *jobs: Job) -> list[tuple]:
-        """Runs the jobs at once; (exit code, messages, values) of each, the last two None if it did not finish."""
-        queues = [self._context.SimpleQueue() for _ in jobs]
+    def train(self, *jobs: Job) -> list[tuple[int, Recorder | None]]:
+        """Runs the jobs at once; each one's exit code and recorder, None if it did not finish."""
+        return self._at_once(train, jobs, [job.devices for job in jobs])
+
+    def call(self, function, argument, devices: int):
+        """What `function(argument)` returns in a process with so many devices."""
+        [(code, result)] = self._at_once(function, [argument], [devices])
+        assert code == 0
+        return result
+
+    def _at_once(self, function, arguments, devices):
+        queues = [self._context.SimpleQueue() for _ in arguments]
         running = [
-            self._context.Process(target=_work, args=(job, self._cache, queue))
-            for job, queue in zip(jobs, queues, strict=True)
+            self._context.Process(target=_work, args=(function, argument, count, self._cache, queue))
+            for argument, count, queue in zip(arguments, devices, queues, strict=True)
         ]
         for process in running:
             process.start()
         for process in running:
             process.join()
-        told = [(None, None) if queue.empty() else queue.get() for queue in queues]
-        return [(process.exitcode, *tell) for process, tell in zip(running, told, strict=True)]
+        results = [None if queue.empty() else queue.get() for queue in queues]
+        return [(process.exitcode, result) for process, result in zip(running, results, strict=True)]
 
 
 def free_port() -> int:
