@@ -1,7 +1,7 @@
 """Converts checkpoints of the original PyTorch code to ours, and back.
 
-  python convert_torch_ckpt.py CHECKPOINT.pt OUT_DIR
-  python convert_torch_ckpt.py --to-torch CHECKPOINT_DIR OUT.pt
+python convert_torch_ckpt.py CHECKPOINT.pt OUT_DIR
+python convert_torch_ckpt.py --to-torch CHECKPOINT_DIR OUT.pt
 """
 
 import argparse

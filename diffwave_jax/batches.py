@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffwave_jax.chain import Chain, Clips, clip_keys, start_noise
+from diffwave_jax.errors import UserError
 from diffwave_jax.samplers import Coefficients, State
 
 OnStep = Callable[[int, int], None]
@@ -56,8 +57,13 @@ def reverse(
 
     Yields:
       (b,) indices and their final states (b, length) float32.
+
+    Raises:
+      UserError: a batch size below 1.
     """
     n = len(job.indices)
+    if batch_size is not None and batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     size = batch_size or fitting_batch_size(chain, n, job.length, guided=job.guidance != 1)
     size = -(-size // chain.num_devices) * chain.num_devices
     starts = range(0, n, size)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from diffwave_jax.errors import UserError
 
@@ -107,8 +108,9 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
 
 def read_arrays(item: Path) -> dict:
     """A saved item of arrays as NumPy arrays, whatever devices it was saved from."""
-    with _Reading(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        tree = reader.metadata(item).item_metadata.tree
+    handler = ocp.PyTreeCheckpointHandler()
+    with _Reading(), ocp.Checkpointer(handler) as reader:
+        tree = handler.metadata(epath.Path(item)).tree  # the Checkpointer's own warns of a file that single items lack
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         return reader.restore(item, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
 

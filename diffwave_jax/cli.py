@@ -1,7 +1,9 @@
 """What the scripts share: clean error lines and progress on the console."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 from absl import app, flags, logging
@@ -40,7 +42,26 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _fail(error: object) -> None:
+def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+    """Runs a script's `main` with parsed options; errors as `run`, and a clean end when interrupted."""
+    logging.set_verbosity(logging.ERROR)
+    try:
+        main(options)
+    except UserError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the script."""
+        _fail(f"{message}; --help lists the options")
+
+
+def _fail(error: object) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
@@ -79,3 +100,25 @@ class Console:
             self._bar.set_postfix(self._shown)
         else:
             print(f"step {step}", *(f"{name} {value}" for name, value in shown.items()), sep="  ", flush=True)
+
+
+class ClipBar:
+    """Shows how many clips are done, how many a second, and the time left; a line now and then in a log."""
+
+    def __enter__(self) -> "ClipBar":
+        self._bar = None
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: float, total: int) -> None:
+        """Moves the bar to `done` of `total` clips, parts of clips included."""
+        if self._bar is None:
+            shape = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} clips, {rate_noinv_fmt}, {remaining} left"
+            pause = 0.1 if sys.stderr.isatty() else 30
+            self._bar = tqdm(
+                total=total, unit="clip", bar_format=shape, mininterval=pause, smoothing=0.05, dynamic_ncols=True
+            )
+        self._bar.update(done - self._bar.n)

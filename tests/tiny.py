@@ -21,5 +21,5 @@ def tiny_generator(name: str = "diffwave", *, n_classes: int = 0, seed: int = 0)
     config.data.length = 256
     _, params = weights.split(build(config.model, rngs=nnx.Rngs(seed)))
     random = np.random.default_rng(seed)
-    shaken = {name: np.asarray(value) + 0.1 * random.standard_normal(value.shape) for name, value in params.items()}
+    shaken = {name: np.asarray(value) + 0.05 * random.standard_normal(value.shape) for name, value in params.items()}
     return Generator(config, {name: value.astype(np.float32) for name, value in shaken.items()})

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 
 from diffwave_jax.convert import mapping
@@ -43,7 +44,9 @@ def read_torch(
         parameters = [tensors[name] for name in state_dict if not tensors[name].l_max]
         return Contents(
             model=model,
-            weights={tensor.name: tensor.to_ours(file.read(state_dict[tensor.torch_name])) for tensor in parameters},
+            weights={
+                tensor.name: _on_host(tensor.to_ours(file.read(state_dict[tensor.torch_name]))) for tensor in parameters
+            },
             step=_number(file, "steps", int, 0),
             learning_rate=_number(file, "lr", float, None),
             adam=_adam(file, parameters) if optimizer else None,
@@ -104,7 +107,7 @@ def _adam(file: TorchFile, parameters: list[mapping.Tensor]) -> Adam | None:
         # A parameter that never had a gradient has no state: Adam will not have moved it, as zero moments do not.
         entry = state.get(number)
         for key, into in moments.items():
-            into[tensor.name] = tensor.to_ours(_moment(file, entry, key, tensor))
+            into[tensor.name] = _on_host(tensor.to_ours(_moment(file, entry, key, tensor)))
         if entry is not None:
             counts.add(_count(file, entry))
     if len(counts) > 1:
@@ -154,3 +157,8 @@ def _count(file: TorchFile, entry: dict) -> int:
     if not isinstance(step, int | float) or not 0 <= step < 2**31 or step != int(step):
         raise UserError(f"{file.path}: Adam's step is {step!r}, expected a whole number; convert with --weights-only")
     return int(step)
+
+
+def _on_host(array: np.ndarray) -> jax.Array:
+    """JAX's arrays are written to a checkpoint without the copy that NumPy's are."""
+    return jax.device_put(array, jax.local_devices(backend="cpu")[0])

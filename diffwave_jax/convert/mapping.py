@@ -116,15 +116,17 @@ class Tensor(NamedTuple):
     l_max: int = 0
 
     def to_ours(self, array: np.ndarray) -> np.ndarray:
-        """PyTorch's layout to ours; shares the memory."""
+        """PyTorch's layout to ours."""
         ours, theirs = self.axes.split("->")
         squeezed = array.reshape([n for n, axis in zip(array.shape, theirs, strict=True) if axis != "1"])
-        return squeezed.transpose([theirs.replace("1", "").index(axis) for axis in ours])
+        return np.ascontiguousarray(squeezed.transpose([theirs.replace("1", "").index(axis) for axis in ours]))
 
     def to_torch(self, array: np.ndarray) -> np.ndarray:
         """Our layout to PyTorch's."""
         ours, theirs = self.axes.split("->")
-        return array.transpose([ours.index(axis) for axis in theirs if axis != "1"]).reshape(self.torch_shape)
+        return (
+            np.asarray(array).transpose([ours.index(axis) for axis in theirs if axis != "1"]).reshape(self.torch_shape)
+        )
 
 
 def tensors(model: Mapping) -> list[Tensor]:

@@ -31,9 +31,7 @@ def write_ours(run: str | os.PathLike, contents: Contents) -> Path:
         adam = contents.adam
         optimizer = resumed_adam(config.train, contents.weights, adam.mu, adam.nu, adam.count)
     try:
-        return checkpoint.save(
-            run, contents.step, params=contents.weights, config=to_dict(config), optimizer=optimizer
-        )
+        return checkpoint.save(run, contents.step, params=contents.weights, config=to_dict(config), optimizer=optimizer)
     except OSError as error:
         raise UserError(f"{run} cannot be written: {error.strerror or error}; choose another folder") from error
 

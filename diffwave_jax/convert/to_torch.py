@@ -78,7 +78,7 @@ def _adam(contents: Contents, parameters: list[mapping.Tensor]) -> dict:
             "exp_avg_sq": tensor.to_torch(adam.nu[tensor.name]),
         }
         for number, tensor in enumerate(parameters)
-        if np.any(adam.nu[tensor.name])  # PyTorch has no state for a parameter that never had a gradient
+        if np.any(np.asarray(adam.nu[tensor.name]))  # PyTorch has no state for a parameter that never had a gradient
     }
     group = {"lr": contents.learning_rate or ADAM_LEARNING_RATE, **ADAM_OPTIONS, "params": list(range(len(parameters)))}
     return {"state": state, "param_groups": [group]}

@@ -93,7 +93,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _printable(error: Exception) -> str:
-    text = str(error).encode("unicode_escape").decode()
+    text = (str(error) or type(error).__name__).encode("unicode_escape").decode()
     return text if len(text) <= 200 else text[:200] + "..."
 
 
@@ -128,10 +128,10 @@ def _check_bounds(tensor: TensorReference) -> None:
     shape, strides, size = tensor.shape, tensor.strides, tensor.storage.size
     name = f"a tensor of shape {shape}, strides {strides} and offset {tensor.offset}"
     if len(shape) > MAX_DIMENSIONS or min(shape, default=1) < 1 or min(strides, default=0) < 0:
-        raise ValueError(f"{name} is out of range")
+        raise ValueError(f"out of range: {name}")
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if tensor.offset < 0 or last >= size or math.prod(shape) > size:
-        raise ValueError(f"{name} does not fit its storage of {size} elements")
+        raise ValueError(f"more than its storage of {size} elements: {name}")
 
 
 def _bytes(storage: StorageReference) -> int:

@@ -85,7 +85,7 @@ def open_dataset(config, split: str = "train", *, progress: Progress | None = No
         raise UserError(f"data.archive: no clip is in the {split!r} split; there are {', '.join(builder.info.splits)}")
     skipped = json.loads(Path(builder.data_path, SKIPPED).read_text())
     if skipped:
-        _log.warning(_report(skipped))
+        _log.warning(_report(skipped, sum(info.num_examples for info in builder.info.splits.values())))
     names = builder.info.features["label"].names
     classes = () if names == [UNLABELLED] else tuple(names)
     return Dataset(builder.as_data_source(split), spec, classes, skipped)
@@ -122,10 +122,11 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(leftover)
 
 
-def _report(skipped: dict[str, str], most: int = 5) -> str:
+def _report(skipped: dict[str, str], num_read: int, most: int = 5) -> str:
     listed = "; ".join(f"{name} ({reason})" for name, reason in list(skipped.items())[:most])
     more = f"; and {len(skipped) - most} more" if len(skipped) > most else ""
-    return f"data.archive: {len(skipped)} clips cannot be read and are left out: {listed}{more}"
+    counts = f"{len(skipped)} of {len(skipped) + num_read} clips"
+    return f"data.archive: {counts} cannot be read and are left out: {listed}{more}"
 
 
 @contextlib.contextmanager

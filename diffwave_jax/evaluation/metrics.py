@@ -11,42 +11,43 @@ import numpy as np
 from scipy import special, stats
 from scipy.spatial import distance
 from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin_min
+from threadpoolctl import threadpool_limits
 
 from diffwave_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian:
-    """Mean (F,) and covariance (F, F) of features."""
+    """Mean (F,) of features, and a factor (min(N, F), F) of their unbiased covariance, `factor.T @ factor`."""
 
     mean: np.ndarray
-    covariance: np.ndarray
+    factor: np.ndarray
 
     @classmethod
     def fit(cls, name, features):
-        """The moments of features `(N, F)`, N > 1, the covariance unbiased; `name` is for errors."""
+        """The moments of features `(N, F)`, N > 1; `name` is for errors."""
         features = as_features(name, features, at_least=2)
-        return cls(features.mean(axis=0), np.atleast_2d(np.cov(features, rowvar=False)))
+        mean = features.mean(axis=0)
+        return cls(mean, np.linalg.qr(features - mean, mode="r") / np.sqrt(len(features) - 1))
 
 
 def frechet_distance(generated, reference):
     """Squared Frechet distance between Gaussians fitted to two sets of features (arXiv 1706.08500).
 
-    |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)), where the trace of the last root is the sum of the
-    singular values of S_1^(1/2) S_2^(1/2): symmetric, and accurate where covariances are singular.
+    |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1^(1/2) S_2 S_1^(1/2))^(1/2)). With any factors S = R^T R, the trace of the
+    symmetric root is the sum of the singular values of R_1 R_2^T: no covariance is formed, let alone a product of
+    two, so that singular ones lose no accuracy.
 
     Args:
       generated: Features `(N, F)`, N > 1.
       reference: Features `(M, F)`, M > 1, or their `Gaussian`.
     """
-    generated = Gaussian.fit("generated features", generated)
-    if not isinstance(reference, Gaussian):
-        reference = Gaussian.fit("reference features", reference)
-    _same_width(generated.covariance, reference.covariance)
-    roots = [_symmetric_root(each.covariance) for each in (generated, reference)]
-    cross = np.linalg.svd(roots[0] @ roots[1], compute_uv=False).sum()
-    squared = np.sum((generated.mean - reference.mean) ** 2)
-    squared += np.trace(generated.covariance) + np.trace(reference.covariance) - 2 * cross
+    first = Gaussian.fit("generated features", generated)
+    second = reference if isinstance(reference, Gaussian) else Gaussian.fit("reference features", reference)
+    _same_width(first.factor, second.factor)
+    cross = np.linalg.svd(first.factor @ second.factor.T, compute_uv=False).sum()
+    squared = np.sum((first.mean - second.mean) ** 2) + np.sum(first.factor**2) + np.sum(second.factor**2) - 2 * cross
     return float(max(squared, 0.0))
 
 
@@ -75,8 +76,8 @@ def am_score(probabilities, reference):
     """KL(p_reference(y) || p(y)) + E_x H(p(y | x)); lower is better (Zhou et al. 2018, arXiv 1703.02000).
 
     Args:
-        probabilities: Of the generated clips, `(N, K)`.
-        reference: Of the training clips, `(M, K)`.
+      probabilities: Of the generated clips, `(N, K)`.
+      reference: Of the training clips, `(M, K)`.
     """
     probabilities = as_probabilities("probabilities", probabilities)
     reference = as_probabilities("reference probabilities", reference)
@@ -92,8 +93,8 @@ class StatisticalBins:
     generated clips in it differ by a two-proportion z-test at the 5 % level. Of 50, 2.5 differ by chance.
 
     Args:
-        reference: Features `(M, F)`, at least as many clips as cells.
-        num_bins: Number of cells.
+      reference: Features `(M, F)`, at least as many clips as cells.
+      num_bins: Number of cells.
     """
 
     def __init__(self, reference, num_bins=50):
@@ -137,8 +138,9 @@ def nearest_distance(generated, training):
     generated = as_features("generated features", generated)
     training = as_features("training features", training)
     _same_width(generated, training)
-    blocks = np.array_split(generated, -(-len(generated) // 256))
-    return np.concatenate([distance.cdist(block, training).min(axis=1) for block in blocks])
+    nearest, _ = pairwise_distances_argmin_min(generated, training)
+    # The search expands the square, which rounds small distances: take the found one's again.
+    return np.linalg.norm(generated - training[nearest], axis=1)
 
 
 def within_class_diversity(features, labels):
@@ -153,27 +155,30 @@ def within_class_diversity(features, labels):
     return float(np.mean(spreads))
 
 
-def confidence_interval(metric, num_clips, *, method="percentile", num_resamples=200, seed=0):
+def confidence_interval(metric, num_clips, *, groups=None, num_resamples=200, seed=0):
     """95 % bootstrap interval of a metric over the generated clips; the reference stays as it is.
 
+    The estimate plus and minus 1.96 bootstrap standard errors. Quantiles of the resamples would not do: resampled
+    clips repeat, which alone moves the Frechet distance up and the inception score down.
+
     Args:
-        metric: Function of row indices `(num_clips,)`, drawn with replacement, to a number.
-        num_clips: How many clips there are, at least 2.
-        method: "percentile", or "basic" for metrics that resampling itself shifts (Frechet distance, NDB):
-            it reflects the interval about the estimate, which takes the shift away.
+      metric: Function of row indices `(num_clips,)`, drawn with replacement, to a number.
+      num_clips: How many clips there are, at least 2.
+      groups: Of each clip `(num_clips,)`, where the number of clips in a group was chosen and is not by chance, such as
+        the digit asked for: every resample has as many of each.
 
     Returns:
-        The interval's two ends.
+      The interval's two ends.
     """
     if num_clips < 2:
         raise UserError(f"a confidence interval needs at least 2 clips, found {num_clips}")
+    groups = np.zeros(num_clips) if groups is None else groups
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     random = np.random.default_rng(seed)
-    values = [metric(random.integers(num_clips, size=num_clips)) for _ in range(num_resamples)]
-    low, high = np.quantile(values, [0.025, 0.975])
-    if method == "basic":
-        estimate = metric(np.arange(num_clips))
-        low, high = 2 * estimate - high, 2 * estimate - low
-    return float(low), float(high)
+    with threadpool_limits(1):  # the matrices are so small that sharing them among threads costs ten times their work
+        values = [metric(_resample(members, random)) for _ in range(num_resamples)]
+    estimate, half = metric(np.arange(num_clips)), 1.96 * np.std(values, ddof=1)
+    return float(estimate - half), float(estimate + half)
 
 
 def as_features(name, array, at_least=1):
@@ -198,11 +203,10 @@ def as_probabilities(name, array, at_least=1):
     return array / total
 
 
+def _resample(members, random):
+    return np.concatenate([random.choice(rows, len(rows)) for rows in members])
+
+
 def _same_width(first, second):
     if first.shape[1] != second.shape[1]:
         raise UserError(f"both sets need as many columns, found {first.shape[1]} and {second.shape[1]}")
-
-
-def _symmetric_root(matrix):
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T

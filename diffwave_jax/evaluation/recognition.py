@@ -50,15 +50,17 @@ class Recogniser:
     Args:
       config: the config it was trained with.
       params: {dotted name: array}, the weights.
+      name: to show.
 
     Raises:
       UserError: the config is not a classifier's.
     """
 
-    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray]):
+    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray], name: str = "classifier"):
         if config.model.name != "classifier":
             raise UserError(f"a classifier is needed, found a {config.model.name} model: train configs/classifier.py")
         self.config = config
+        self.name = name
         graph, _ = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
         self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
         self._hear = jax.jit(functools.partial(_hear, graph))
@@ -115,8 +117,8 @@ class Recogniser:
 
 def load_recogniser(path: str | Path | None = None) -> Recogniser:
     """The classifier of a training run or checkpoint, or the bundled one of 8 kHz digits for None."""
-    saved = checkpoint.load(BUNDLED if path is None else path)
-    return Recogniser(from_dict(saved.config), saved.weights)
+    saved = checkpoint.load(str(BUNDLED) if path is None else path)
+    return Recogniser(from_dict(saved.config), saved.weights, "bundled" if path is None else str(path))
 
 
 def _hear(graph: nnx.GraphDef, params: weights.Weights, audio: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -13,6 +13,9 @@ from diffwave_jax.evaluation.reference import Reference
 PROTOCOLS = ("definition", "published")
 NUM_BINS = 50
 
+Metric = Callable[[np.ndarray], float]
+"""A metric of the clips of some rows, which the bootstrap draws."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -44,7 +47,8 @@ class Scorer:
     def __call__(self, heard: Recognition, labels: np.ndarray | None = None) -> dict[str, Score]:
         """The scores by name: fid, is, mis, am, ndb (a fraction of the bins), nearest, and with labels accuracy.
 
-        "nearest" is the mean distance of the features to the nearest training clip's, which is small for copies.
+        "nearest" is the mean distance of the features to the nearest training clip's, which is small for copies. With
+        labels, the intervals are those of clips of which as many were asked for of each class.
         """
         functions = self._published_metrics(heard) if self._published else self._metrics(heard)
         nearest = metrics.nearest_distance(heard.features, self._train.features)
@@ -52,10 +56,17 @@ class Scorer:
         if labels is not None:
             right = heard.logits.argmax(axis=1) == labels
             functions["accuracy"] = lambda rows: right[rows].mean()
-        return {name: self._score(name, function, len(heard.features)) for name, function in functions.items()}
+        return {name: self._score(function, len(heard.features), labels) for name, function in functions.items()}
 
-    def _metrics(self, heard: Recognition) -> dict[str, Callable[[np.ndarray], float]]:
-        """Metrics as functions of the rows, which the bootstrap draws."""
+    def training(self, labels: np.ndarray) -> dict[str, Score]:
+        """The scores of the training split itself, whose distances to itself are 0; `labels` are its classes."""
+        functions = self._published_metrics(self._train) if self._published else self._metrics(self._train)
+        rows = np.arange(len(labels))
+        scores = {name: Score(functions[name](rows)) for name in ("is", "mis", "am")}
+        accuracy = Score(metrics.class_accuracy(self._train.probabilities, labels))
+        return {"fid": Score(0.0), **scores, "ndb": Score(0.0), "accuracy": accuracy}
+
+    def _metrics(self, heard: Recognition) -> dict[str, Metric]:
         features, probabilities = heard.features, heard.probabilities
         cells, train_probabilities = self._bins.assign(features), self._train.probabilities.mean(axis=0, keepdims=True)
         return {
@@ -66,7 +77,7 @@ class Scorer:
             "ndb": lambda rows: self._bins.count_different(cells[rows]) / len(self._bins.counts),
         }
 
-    def _published_metrics(self, heard: Recognition) -> dict[str, Callable[[np.ndarray], float]]:
+    def _published_metrics(self, heard: Recognition) -> dict[str, Metric]:
         functions = self._metrics(heard)
         features, probabilities = heard.features, heard.probabilities
         functions["fid"] = lambda rows: published.frechet_distance(features[rows], self._train.features)
@@ -74,11 +85,9 @@ class Scorer:
         functions["mis"] = lambda rows: published.modified_inception_score(probabilities[rows])
         return functions
 
-    def _score(self, name: str, function: Callable[[np.ndarray], float], num_clips: int) -> Score:
+    def _score(self, function: Metric, num_clips: int, groups: np.ndarray | None) -> Score:
         value = float(function(np.arange(num_clips)))
         if not self._num_resamples or num_clips < 2:
             return Score(value)
-        # A resample repeats clips, which alone moves it away from the reference: see `confidence_interval`.
-        method = "basic" if name in ("fid", "ndb") else "percentile"
-        low, high = metrics.confidence_interval(function, num_clips, method=method, num_resamples=self._num_resamples)
-        return Score(value, (max(low, 0.0), high))
+        interval = metrics.confidence_interval(function, num_clips, groups=groups, num_resamples=self._num_resamples)
+        return Score(value, interval)

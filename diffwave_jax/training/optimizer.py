@@ -38,8 +38,9 @@ def make_optimizer(train: ConfigDict) -> optax.GradientTransformation:
 
 def resumed_adam(train: ConfigDict, params: Mapping, mu: Mapping, nu: Mapping, count: int) -> optax.OptState:
     """The state of `make_optimizer` after `count` steps with these first and second moments, {dotted name: array}."""
+    state = jax.eval_shape(make_optimizer(train).init, params)
     moments = {"count": jnp.asarray(count, jnp.int32), "mu": dict(mu), "nu": dict(nu)}
-    return _with_step(_replaced(make_optimizer(train).init(params), optax.ScaleByAdamState, moments), count)
+    return _with_step(_replaced(state, optax.ScaleByAdamState, moments), count)
 
 
 def fresh_adam(train: ConfigDict, params: Mapping, step: int) -> optax.OptState:

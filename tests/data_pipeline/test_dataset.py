@@ -118,7 +118,7 @@ def test_corrupt_clips_are_reported_and_left_out_every_time(config, layout, capl
             dataset = open_dataset(config)
         assert len(dataset) == 5
         assert list(dataset.skipped) == ["zero/s1_nohash_0.wav"]
-        assert "1 clips cannot be read and are left out: zero/s1_nohash_0.wav (" in caplog.text
+        assert "1 of 6 clips cannot be read and are left out: zero/s1_nohash_0.wav (" in caplog.text
 
 
 def test_many_corrupt_clips_are_counted(config, layout, caplog):
@@ -127,7 +127,7 @@ def test_many_corrupt_clips_are_counted(config, layout, caplog):
     with caplog.at_level(logging.WARNING):
         dataset = open_dataset(config)
     assert len(dataset.skipped) == 8
-    assert "8 clips cannot be read" in caplog.text and "and 3 more" in caplog.text
+    assert "8 of 14 clips cannot be read" in caplog.text and "and 3 more" in caplog.text
 
 
 def test_only_corrupt_clips_are_an_error(config, layout):
@@ -149,15 +149,14 @@ def test_nothing_is_printed(config, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_works_where_tensorflow_cannot_be_imported(config):
+def test_tensorflow_is_never_imported(config):
     script = f"""
 import sys
-sys.modules["tensorflow"] = None
 from diffwave_jax.data import make_loader, open_dataset
 loader = make_loader(open_dataset({json.dumps(config)}), batch_size=4, seed=0)
-print(next(loader)["audio"].shape)
+print(next(loader)["audio"].shape, "tensorflow" in sys.modules)
 """
     root = Path(__file__).parents[2]
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=root)
-    assert done.stdout.strip() == "(4, 400)", done.stderr
+    assert done.stdout.strip() == "(4, 400) False", done.stderr

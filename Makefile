@@ -1,0 +1,34 @@
+PYTHON ?= python3
+VENV ?= .venv
+FSDD ?= data/fsdd.tar.gz
+OUT ?= samples
+
+.PHONY: sample test lint digits gpu-check
+
+sample: $(VENV)/.run-time
+	$(VENV)/bin/python sample.py --n 16 --out $(OUT)
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -q -n auto --dist loadfile
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+# Trains the bundled model again; see diffwave_jax/bundled/README.md. The settings of the C library's allocator keep it
+# from giving large buffers back to the system between steps.
+digits: $(VENV)/.run-time
+	MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=500000000 \
+	$(VENV)/bin/python train.py --config configs/digits.py --workdir runs/digits --config.data.archive=$(FSDD)
+
+gpu-check:
+	benchmarks/gpu_compile_gate.sh
+
+$(VENV)/.run-time: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/.test: requirements.txt requirements-test.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --requirement requirements-test.txt
+	touch $@

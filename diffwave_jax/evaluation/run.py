@@ -1,0 +1,61 @@
+"""One evaluation from end to end: clips in; table, JSON and picture out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from diffwave_jax.evaluation.clips import Clips
+from diffwave_jax.evaluation.pictures import save_picture
+from diffwave_jax.evaluation.recognition import Progress, Recogniser
+from diffwave_jax.evaluation.reference import Reference
+from diffwave_jax.evaluation.report import Report
+from diffwave_jax.evaluation.scores import Scorer
+from diffwave_jax.results.files import complete
+
+TABLE, DATA, PICTURE = "evaluation.txt", "evaluation.json", "evaluation.png"
+
+
+def evaluate(
+    clips: Clips,
+    reference: Reference,
+    recogniser: Recogniser,
+    folder: Path,
+    *,
+    protocol: str = "definition",
+    num_resamples: int = 200,
+    progress: Progress | None = None,
+) -> Report:
+    """Scores clips, and the real ones beside them, and writes table, data and picture into a folder.
+
+    Args:
+      clips: fitted to the classifier.
+      reference: real speech as the same classifier hears it.
+      recogniser: the classifier.
+      folder: for `evaluation.txt`, `evaluation.json` and `evaluation.png`.
+      protocol, num_resamples: see `Scorer`.
+      progress: called with (clips done, clips in all) while the classifier listens.
+    """
+    heard = recogniser(clips.audio, progress)
+    score = Scorer(reference, protocol, num_resamples)
+    rows = {
+        "training clips": score.training(reference.train.labels),
+        "test clips": score(reference.test.recognition, reference.test.labels),
+        "these clips": score(heard, clips.labels),
+    }
+    said = np.bincount(heard.logits.argmax(axis=1), minlength=len(recogniser.classes))
+    real = f"{len(reference.train.labels)} training and {len(reference.test.labels)} test clips"
+    description = {
+        "clips": len(clips.audio),
+        "reference": f"{reference.name}, {real}",
+        "classifier": f"{recogniser.name}, {100 * rows['test clips']['accuracy'].value:.1f} % of the test clips right",
+        "protocol": protocol,
+        "heard as": ", ".join(f"{name} {count}" for name, count in zip(recogniser.classes, said, strict=True)),
+    }
+    report = Report(description, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_picture(folder / PICTURE, clips, heard, reference, recogniser)
+    for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
+        with complete(folder / name) as partial:
+            partial.write_text(text + "\n")
+    return report

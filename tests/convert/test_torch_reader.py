@@ -1,0 +1,270 @@
+import io
+import pickle
+import struct
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from diffwave_jax.convert.torch_pickle import TensorReference
+from diffwave_jax.convert.torch_reader import open_checkpoint
+from diffwave_jax.errors import UserError
+
+from .fuzz_reader import fuzz, read_tensors, small_checkpoints
+from .helpers import golden_folder
+
+GLOBAL, REDUCE, STOP = b"c", b"R", b"."
+
+
+def values(path) -> list[np.ndarray]:
+    with open_checkpoint(path) as file:
+        return read_tensors(file)
+
+
+def zip_of(members: dict[str, bytes], compression=zipfile.ZIP_STORED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def zip_with_pickle(data: bytes, storage: bytes = bytes(16)) -> bytes:
+    return zip_of({"archive/data.pkl": data, "archive/data/0": storage, "archive/version": b"3\n"})
+
+
+def number(value: int) -> bytes:
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def tensor_pickle(*, shape=(4,), strides=(1,), offset=0, size=4, storage="FloatStorage", key="0") -> bytes:
+    """A pickle that is one tensor, however impossible."""
+    reference = b"(" + text("storage") + b"ctorch\n" + storage.encode() + b"\n" + text(key) + text("cpu") + number(size)
+    arguments = [
+        b"(" + b"".join(map(number, shape)) + b"t",
+        b"(" + b"".join(map(number, strides)) + b"t",
+        b"\x89",
+        b"ccollections\nOrderedDict\n)R",
+    ]
+    start = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n("
+    return start + reference + b"tQ" + number(offset) + b"".join(arguments) + b"tR."
+
+
+def refuses(tmp_path, data: bytes, match: str) -> str:
+    path = tmp_path / "bad.pt"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=match) as caught:
+        values(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("data", small_checkpoints(), ids=["zip", "old format"])
+def test_every_value_is_read_as_torch_reads_it(tmp_path, data):
+    path = tmp_path / "small.pt"
+    path.write_bytes(data)
+    expected = torch.load(path, weights_only=True)
+    with open_checkpoint(path) as file:
+        assert file.content.keys() == expected.keys()
+        assert file.content["steps"] == 800_000
+        assert file.content["optimizer_state_dict"]["param_groups"] == expected["optimizer_state_dict"]["param_groups"]
+        for name, tensor in expected["model_state_dict"].items():
+            np.testing.assert_array_equal(file.read(file.content["model_state_dict"][name]), tensor.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int32, torch.int64])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_dtypes(tmp_path, dtype, zipped):
+    tensor = torch.arange(-3, 9).reshape(3, 4).to(dtype)
+    torch.save([tensor, tensor.t()[1:]], tmp_path / "t.pt", _use_new_zipfile_serialization=zipped)
+    with open_checkpoint(tmp_path / "t.pt") as file:
+        whole, part = (file.read(reference) for reference in file.content)
+    assert whole.dtype == tensor.numpy().dtype
+    np.testing.assert_array_equal(whole, tensor.numpy())
+    np.testing.assert_array_equal(part, tensor.t()[1:].numpy())
+
+
+def test_a_scalar_tensor(tmp_path):
+    torch.save(torch.tensor(3.5), tmp_path / "t.pt")
+    assert values(tmp_path / "t.pt")[0].shape == ()
+
+
+@pytest.mark.skipif(golden_folder() is None, reason="the reference checkpoints are not beside the project")
+@pytest.mark.parametrize("name", ["sashimi_tiny", "diffwave_tiny", "diffwave_tiny_legacy"])
+def test_reference_checkpoints_as_torch_reads_them(name):
+    path = golden_folder() / f"{name}.pt"
+    expected = torch.load(path, weights_only=True)
+    with open_checkpoint(path) as file:
+        for part in ("model_state_dict", "optimizer_state_dict"):
+            compare(file, file.content[part], expected[part])
+
+
+def compare(file, found, expected):
+    if isinstance(found, TensorReference):
+        np.testing.assert_array_equal(file.read(found), expected.numpy())
+    elif isinstance(found, dict):
+        assert list(found) == list(expected)
+        for key in found:
+            compare(file, found[key], expected[key])
+    else:
+        assert found == expected
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_pickle_that_calls_is_refused_and_not_run(tmp_path, protocol):
+    class Evil:
+        def __reduce__(self):
+            return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
+
+    for data in (pickle.dumps(Evil(), protocol), zip_with_pickle(pickle.dumps(Evil(), protocol))):
+        refuses(tmp_path, data, "builtins.exec|__builtin__.exec|protocol|neither a zip|opcode")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["os system", "posix system", "torch.nn.modules Linear", "torch._utils _rebuild_parameter"]
+)
+def test_a_name_outside_the_few_is_refused_by_name(tmp_path, name):
+    data = b"\x80\x02" + GLOBAL + name.replace(" ", "\n").encode() + b"\n" + text("true") + b"\x85" + REDUCE + STOP
+    message = refuses(tmp_path, zip_with_pickle(data), name.replace(" ", "."))
+    assert "nothing of it was run" in message
+
+
+def test_os_system_in_the_old_format(tmp_path):
+    magic = b"\x80\x02" + number(0x1950A86A20F9469CFC6C) + STOP + b"\x80\x02" + number(1001) + STOP
+    system = b"\x80\x02}" + text("little_endian") + b"\x88s" + STOP
+    refuses(tmp_path, magic + system + b"\x80\x02cos\nsystem\n" + text("true") + b"\x85R.", "os.system")
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"shape": (10**18,)}, "more than its storage"),
+        ({"shape": (2**62, 2**62), "strides": (0, 0)}, "more than its storage"),
+        ({"shape": (5,)}, "more than its storage"),
+        ({"shape": (4,), "offset": 1}, "more than its storage"),
+        ({"shape": (2, 2), "strides": (3, 1)}, "more than its storage"),
+        ({"shape": (1,), "offset": -1}, "more than its storage"),
+        ({"shape": (4,), "strides": (-1,)}, "out of range"),
+        ({"shape": (-4,)}, "out of range"),
+        ({"shape": (0,)}, "out of range"),
+        ({"shape": (1,) * 40, "strides": (1,) * 40}, "out of range"),
+        ({"shape": (4, 1)}, "not described"),
+        ({"size": 2**40, "shape": (2**40,)}, "bytes"),
+        ({"size": -4}, "more than its storage"),
+        ({"storage": "DoubleStorage"}, "16 bytes, where 32"),
+        ({"storage": "QInt8Storage"}, "QInt8Storage"),
+        ({"key": "../../etc/passwd"}, "no member"),
+        ({"key": "1"}, "no member"),
+    ],
+)
+def test_a_tensor_outside_its_storage_is_refused(tmp_path, fields, match):
+    refuses(tmp_path, zip_with_pickle(tensor_pickle(**fields)), match)
+
+
+def test_the_tensor_of_these_tests_is_read_when_nothing_is_wrong_with_it(tmp_path):
+    path = tmp_path / "good.pt"
+    path.write_bytes(zip_with_pickle(tensor_pickle(), np.arange(4, dtype=np.float32).tobytes()))
+    np.testing.assert_array_equal(values(path)[0], np.arange(4))
+
+
+def test_tensors_that_share_one_storage_may_not_add_up_to_more_than_the_file(tmp_path):
+    one = tensor_pickle(size=25_000, shape=(25_000,))[2:-1]
+    data = b"\x80\x02](" + one * 100 + b"e."
+    refuses(tmp_path, zip_with_pickle(data, bytes(100_000)), "more than the file")
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    members = {"archive/data.pkl": tensor_pickle(), "archive/data/0": bytes(200_000_000)}
+    refuses(tmp_path, zip_of(members, zipfile.ZIP_DEFLATED), "compressed")
+
+
+def test_a_zip_whose_members_overlap_is_refused(tmp_path):
+    members = {f"archive/data/{n}": bytes(2000) for n in range(4)}
+    data = zip_of({"archive/data.pkl": tensor_pickle(), **members})
+    directory = data.index(b"PK\x01\x02")
+    claimed = data[:directory] + data[directory:].replace(
+        struct.pack("<II", 2000, 2000), struct.pack("<II", 9000, 9000)
+    )
+    refuses(tmp_path, claimed, "claim more bytes")
+
+
+@pytest.mark.parametrize(
+    ("members", "match"),
+    [
+        ({"archive/version": b"3\n"}, "0 members FOLDER/data.pkl"),
+        ({"a/data.pkl": b"", "b/data.pkl": b""}, "2 members FOLDER/data.pkl"),
+        ({"archive/data.pkl": b""}, "STOP"),
+        ({"archive/data.pkl": tensor_pickle(), "archive/byteorder": b"big"}, "byte order"),
+    ],
+)
+def test_a_zip_that_is_no_checkpoint(tmp_path, members, match):
+    refuses(tmp_path, zip_of(members), match)
+
+
+def test_pickles_made_to_take_time_or_memory(tmp_path):
+    """Each would keep Python's own unpickler, or whoever walks its result, busy for ever."""
+    deep_key = b"\x80\x02}" + b")" + b"2\x86" * 100 + b"Ns."  # a tuple of 2^100 parts as a dict's key
+    doubled = b"\x80\x02]" + b"q\x00h\x00a" * 3 + b"."  # a list that holds itself
+    memo = b"\x80\x02Nr\xff\xff\xff\xff."  # an entry of the memo at 2^32 - 1
+    colliding = b"\x80\x02}(" + b"".join(number(k * (2**61 - 1)) + b"N" for k in range(20_000)) + b"u."
+    start = time.monotonic()
+    refuses(tmp_path, zip_with_pickle(deep_key), "opcode DUP")
+    refuses(tmp_path, zip_with_pickle(colliding), "out of range as its key")
+    refuses(tmp_path, zip_with_pickle(b"\x80\x02" + b"N" * 2_100_000 + b"."), "more than 2,000,000")
+    for harmless in (doubled, memo):
+        path = tmp_path / "harmless.pt"
+        path.write_bytes(zip_with_pickle(harmless))
+        assert values(path) == []
+    assert time.monotonic() - start < 60  # seconds; it takes about 5, a hang takes for ever
+
+
+def test_keys_that_were_memory_addresses_are_read_at_once(tmp_path):
+    """Old versions of PyTorch number parameters so; keys that agree in their low bits must not slow the table down."""
+    entries = b"".join(number(k << 27) + b"N" for k in range(100_000))
+    path = tmp_path / "old.pt"
+    path.write_bytes(zip_with_pickle(b"\x80\x02}(" + entries + b"u."))
+    start = time.monotonic()
+    with open_checkpoint(path) as file:
+        assert len(file.content) == 100_000
+    assert time.monotonic() - start < 20  # seconds; it takes under 1
+
+
+@pytest.mark.parametrize("data", small_checkpoints(), ids=["zip", "old format"])
+def test_every_truncation_is_refused(tmp_path, data):
+    for length in range(0, len(data), 7):
+        refuses(tmp_path, data[:length], "cannot be read as a PyTorch checkpoint")
+
+
+def test_a_flipped_bit_in_a_zipped_tensor_is_found_by_its_checksum(tmp_path):
+    data = zip_with_pickle(tensor_pickle(), b"\x01\x02\x03\x04" * 4)
+    refuses(tmp_path, data.replace(b"\x01\x02\x03\x04", b"\x01\x02\x03\x05", 1), "CRC")
+
+
+def test_a_web_page_and_an_empty_file_say_what_they_are(tmp_path):
+    assert "<!DOCTYPE html>" in refuses(tmp_path, b"<!DOCTYPE html><html></html>", "neither a zip archive")
+    refuses(tmp_path, b"", "neither a zip archive")
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        values(tmp_path / "missing.pt")
+    with pytest.raises(UserError, match="cannot be read"):
+        values(tmp_path)
+
+
+def test_mutated_files_end_in_values_or_in_an_error():
+    """`python tests/convert/fuzz_reader.py --files 100000` looks further."""
+    outcomes, failures = fuzz(1500, seed=20)
+    assert failures == []
+    assert outcomes["read, as it was"] > 50  # mutations of padding and unused fields
+    assert outcomes["refused: asks to load"] > 3
+    assert len(outcomes) > 20

@@ -1,0 +1,42 @@
+"""The golden vectors and their networks, for tests."""
+
+from pathlib import Path
+
+import numpy as np
+from flax import nnx
+
+from diffwave_jax.config import default_config, model_section
+from diffwave_jax.generator import Generator
+from diffwave_jax.models import DiffWave, SaShiMi, build, weights
+
+FOLDER = Path(__file__).parent / "golden"
+MODELS = {
+    "sashimi_tiny": model_section("sashimi", d_model=16, n_layers=2, l_max=1024, length=1024),
+    "diffwave_tiny": model_section("diffwave", channels=16, n_layers=6, dilation_cycle=3, length=1024),
+}
+
+
+def golden(tag: str) -> dict[str, np.ndarray]:
+    """The vectors of one network."""
+    return dict(np.load(FOLDER / f"{tag}.npz"))
+
+
+def golden_weights(tag: str) -> dict[str, np.ndarray]:
+    """Its weights."""
+    return dict(np.load(FOLDER / f"{tag}_weights.npz"))
+
+
+def golden_network(tag: str) -> SaShiMi | DiffWave:
+    """The network itself."""
+    graph, _ = weights.abstract(lambda: build(MODELS[tag], rngs=nnx.Rngs(0)))
+    return weights.merge(graph, golden_weights(tag))
+
+
+def golden_generator(tag: str, beta: np.ndarray | None = None) -> Generator:
+    """The network as a loaded model, under the released schedule or a linear one between beta's ends."""
+    config = default_config()
+    config.model = MODELS[tag]
+    config.data.length = 1024
+    if beta is not None:
+        config.diffusion.update(num_steps=len(beta), beta_min=float(beta[0]), beta_max=float(beta[-1]))
+    return Generator(config, golden_weights(tag))

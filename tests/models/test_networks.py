@@ -1,0 +1,128 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.models import DiffWave, DiffWaveConfig, SaShiMi, SaShiMiConfig, build, model_config, weights
+
+SMALL = {"d_model": 4, "n_layers": 1, "pool": (2, 2), "d_state": 4, "l_max": 32, "length": 32}
+
+
+def sashimi(**fields):
+    return SaShiMi(SaShiMiConfig(**{**SMALL, **fields}), rngs=nnx.Rngs(0))
+
+
+def shaken(network):
+    """The network with a last layer that is not zero, so that its output depends on everything before it."""
+    network.output2.kernel.set_value(jnp.ones_like(network.output2.kernel[...]))
+    return network
+
+
+def output(network, label=None, length=32):
+    x = jax.random.normal(jax.random.key(0), (2, length))
+    return jax.jit(lambda network, *inputs: network(*inputs))(network, x, jnp.asarray([3, 150]), label)
+
+
+@pytest.mark.parametrize(
+    ("network", "config", "expected"),
+    [(DiffWave, DiffWaveConfig(), 24_071_681), (SaShiMi, SaShiMiConfig(), 23_478_785)],
+)
+def test_released_parameter_counts(network, config, expected):
+    _, shapes = weights.abstract(lambda: network(config, rngs=nnx.Rngs(0)))
+    assert weights.count(shapes) == expected
+
+
+def test_untrained_networks_predict_zero():
+    np.testing.assert_array_equal(output(sashimi()), np.zeros((2, 32)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"n_layers": (0, 2, 1)},
+        {"n_layers": (1, 0, 0)},
+        {"l_max": (32, 16, 8)},
+        {"pool": (4,), "n_layers": (1, 2)},
+        {"pool": (), "n_layers": 2},
+        {"expand": 3, "ff": 1},
+        {"tie_state": True},
+        {"glu": False},
+        {"unet": False},
+        {"remat": True},
+        {"length": 64, "l_max": 80},
+    ],
+)
+def test_sashimi_options_change_the_output(fields):
+    """Every option gives a network of the right shape whose output differs from the plain one's."""
+    length = fields.get("length", 32)
+    y = output(shaken(sashimi(**fields)), length=length)
+    assert y.shape == (2, length)
+    assert np.all(np.isfinite(y))
+    assert np.std(y) > 0
+    if "remat" in fields:  # changes what is kept, not what is computed
+        np.testing.assert_allclose(y, output(shaken(sashimi())), rtol=1e-6)
+
+
+def test_per_stage_length_only_changes_the_kernels_length():
+    network = sashimi(l_max=(32, 16, 8))
+    shapes = [kernel.shape for kernel in jax.eval_shape(network.s4_kernels)]
+    assert shapes == [(4, 33), (8, 17), (16, 9), (8, 17), (4, 33)]
+    assert [block.s4.kernel.l_max for block in network.down if hasattr(block, "s4")] == [32, 16]
+
+
+def test_tied_states_are_shared():
+    assert sashimi(tie_state=True).down[0].s4.kernel.w_imag.shape == (1, 2)
+    assert sashimi().down[0].s4.kernel.w_imag.shape == (4, 2)
+
+
+def test_bfloat16_stays_close_to_float32():
+    """bfloat16 keeps 8 bits, so about 1% of the output's scale per layer; the output itself is float32."""
+    full, half = output(shaken(sashimi())), output(shaken(sashimi(dtype="bfloat16")))
+    assert half.dtype == jnp.float32
+    np.testing.assert_allclose(half, full, atol=0.05 * np.std(full) + 0.05)
+    assert not np.array_equal(half, full)
+
+
+@pytest.mark.parametrize("name", ["sashimi", "diffwave"])
+def test_classes(name):
+    fields = SMALL if name == "sashimi" else {"channels": 4, "n_layers": 2, "dilation_cycle": 2, "length": 32}
+    plain = build({"name": name, **fields}, rngs=nnx.Rngs(0))
+    conditional = shaken(build({"name": name, "n_classes": 10, **fields}, rngs=nnx.Rngs(0)))
+    extra = set(weights.split(conditional)[1]) - set(weights.split(plain)[1])
+    assert extra == {"embedding.label.embedding"}
+    none, seven = output(conditional), output(conditional, jnp.asarray([7, 7]))
+    np.testing.assert_array_equal(none, output(conditional, jnp.asarray([10, 10])))
+    assert not np.allclose(none, seven)
+    with pytest.raises(ValueError, match="unconditional"):
+        output(plain, jnp.asarray([7, 7]))
+
+
+def test_weights_round_trip():
+    network = shaken(sashimi())
+    graph, params = weights.split(network)
+    assert params["down.0.s4.kernel.C"].shape == (2, 4, 2, 2)
+    np.testing.assert_array_equal(output(weights.merge(graph, params)), output(network))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "wavenet"}, "model.name must be one of"),
+        ({"name": "sashimi", "d_modle": 3}, "unknown model field 'd_modle'"),
+        ({"name": "sashimi", "length": 16001}, "multiple of 16"),
+        ({"name": "sashimi", "l_max": 8000}, "more than its l_max 8000"),
+        ({"name": "sashimi", "n_layers": (1, 2)}, "n_layers must be one number or 3"),
+        ({"name": "diffwave", "n_layers": 0}, "n_layers must be at least 1"),
+    ],
+)
+def test_bad_configs_are_named(fields, message):
+    with pytest.raises(UserError, match=message):
+        model_config(fields)
+
+
+def test_other_lengths_than_the_configs():
+    assert output(shaken(sashimi()), length=16).shape == (2, 16)
+    with pytest.raises(ValueError, match="more than its l_max"):
+        output(sashimi(), length=64)

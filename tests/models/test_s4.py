@@ -1,0 +1,33 @@
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from diffwave_jax.models.s4 import S4, convolve
+
+
+def test_convolution_is_two_sided():
+    """y[l] = sum_j k0[j] u[l - j] + sum_j k1[j] u[l + 1 + j] + D u[l], written out."""
+    layer = S4(3, d_state=4, l_max=16, rngs=nnx.Rngs(0))
+    u = np.random.default_rng(0).normal(size=(2, 12, 3)).astype(np.float32)
+    forward, backward = np.asarray(layer.kernel(12), np.float64)
+    expected = u * np.asarray(layer.D[...])
+    for l in range(12):
+        for j in range(12):
+            expected[:, l] += forward[:, j] * u[:, l - j] if j <= l else 0
+            expected[:, l] += backward[:, j] * u[:, l + 1 + j] if l + 1 + j < 12 else 0
+    y = convolve(jnp.asarray(u), layer.spectrum(12))
+    np.testing.assert_allclose(y, expected, atol=2e-5 * np.abs(expected).max())  # float32 FFTs of 24 points
+
+
+def test_initial_values():
+    layer = S4(200, d_state=4, l_max=32, rngs=nnx.Rngs(0))
+    dt = np.exp(layer.kernel.log_dt[...])
+    assert 1e-3 <= dt.min() < 1.5e-3 < 0.07 < dt.max() <= 0.1
+    assert abs(np.std(layer.D[...]) - 1) < 0.2  # 200 normal values: the error's own deviation is 0.05
+
+
+def test_glu_gates_the_output():
+    plain, gated = (S4(2, glu=glu, d_state=4, l_max=8, rngs=nnx.Rngs(0)) for glu in (False, True))
+    assert plain.output.kernel.shape == (2, 2)
+    assert gated.output.kernel.shape == (2, 4)
+    assert gated(jnp.ones((1, 8, 2)), gated.spectrum(8)).shape == (1, 8, 2)

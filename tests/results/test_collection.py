@@ -1,0 +1,102 @@
+"""Folders of results: named clips, a stopped run that goes on, other settings refused."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.results import wav
+from diffwave_jax.results.collection import generate_into, save_into
+from diffwave_jax.results.folder import clips_in, remove_clips
+from diffwave_jax.settings import Settings
+from tests.tiny import tiny_generator
+
+SETTINGS = Settings(steps=2, digit=(7, 2))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return tiny_generator(n_classes=10)
+
+
+def test_names_records_picture_and_page(tmp_path, generator):
+    calls = []
+    report = generate_into(
+        tmp_path / "out", generator, 3, SETTINGS, batch_size=2, on_progress=lambda *call: calls.append(call)
+    )
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["00000_digit7.wav", "00001_digit2.wav", "00002_digit7.wav", "grid.png", "index.html"]
+    record = wav.read_record(tmp_path / "out" / "00001_digit2.wav")
+    wanted = {"index": 1, "digit": 2, "seed": 0, "sampler": "dpm++", "steps": 2, "guidance": 1.0, "normalized": False}
+    assert record.items() >= wanted.items()
+    assert record["model"] == f"diffwave {generator.fingerprint}"
+    assert (report.clips, report.made) == (3, 3)
+    assert report.gallery == tmp_path / "out" / "index.html"
+    assert calls[-1] == (3, 3) and calls[0] == (3 / 4, 3)
+    assert Image.open(tmp_path / "out" / "grid.png").width > 400
+
+
+def test_a_stopped_run_goes_on_with_the_missing_clips(tmp_path, generator):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    generate_into(whole, generator, 5, SETTINGS)
+    generate_into(stopped, generator, 3, SETTINGS)
+    (stopped / "00001_digit2.wav").unlink()
+    untouched = (stopped / "00002_digit7.wav").stat().st_mtime_ns
+    report = generate_into(stopped, generator, 5, SETTINGS, batch_size=2)
+    assert (report.clips, report.made) == (5, 3)
+    assert (stopped / "00002_digit7.wav").stat().st_mtime_ns == untouched
+    for index, path in clips_in(whole).items():
+        # One step of PCM16: another batch size may change the last bits of a float32.
+        difference = wav.read(clips_in(stopped)[index]).audio - wav.read(path).audio
+        assert np.max(np.abs(difference)) <= 1 / 32768
+
+
+def test_nothing_is_made_twice(tmp_path, generator):
+    generate_into(tmp_path, generator, 2, SETTINGS)
+    calls = []
+    report = generate_into(tmp_path, generator, 2, SETTINGS, on_progress=lambda *call: calls.append(call))
+    assert (report.clips, report.made) == (2, 0) and calls == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings(seed=1, steps=2, digit=(7, 2)), "with seed 0 where seed 1 is asked for"),
+        (Settings(steps=3, digit=(7, 2)), "with steps 2 where steps 3 is asked for"),
+        (Settings(steps=2), "with digit 7 where digit None is asked for"),
+    ],
+)
+def test_clips_of_other_settings_are_refused(tmp_path, generator, settings, message):
+    generate_into(tmp_path, generator, 1, SETTINGS)
+    with pytest.raises(UserError, match=message):
+        generate_into(tmp_path, generator, 2, settings)
+    assert len(clips_in(tmp_path)) == 1
+
+
+def test_a_strangers_file_is_refused_and_can_be_removed(tmp_path, generator):
+    wav.write(tmp_path / "00000.wav", np.zeros(10, np.int16), 8000, {})
+    with pytest.raises(UserError, match="no index on record where index 0 is asked for"):
+        generate_into(tmp_path, generator, 1, Settings(steps=2))
+    (tmp_path / "notes.wav").write_text("left alone")
+    remove_clips(tmp_path)
+    assert generate_into(tmp_path, generator, 1, Settings(steps=2)).made == 1
+    assert (tmp_path / "notes.wav").exists()
+
+
+def test_a_mistake_makes_no_folder(tmp_path, generator):
+    with pytest.raises(UserError, match="digit is 11"):
+        generate_into(tmp_path / "out", generator, 2, Settings(digit=11))
+    with pytest.raises(UserError, match="n is 0"):
+        generate_into(tmp_path / "out", generator, 0, Settings())
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_of_range_samples_are_reported(tmp_path, generator):
+    audio = np.zeros((2, 256), np.float32)
+    audio[1, :3] = 2.0
+    report = save_into(tmp_path / "a", generator, audio, Settings(), denoised="voice.wav")
+    assert (report.clipped_clips, report.clipped_samples) == (1, 3)
+    record = wav.read_record(tmp_path / "a" / "00001.wav")
+    assert record["out_of_range"] == 3 and record["denoised"] == "voice.wav"
+    report = save_into(tmp_path / "b", generator, audio, Settings(), normalize=True)
+    assert (report.clipped_clips, report.clipped_samples) == (0, 0)

@@ -1,0 +1,61 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffwave_jax.diffusion import Diffusion
+from tests.golden_vectors import golden, golden_network
+
+
+def test_schedule():
+    diffusion = Diffusion.linear()
+    beta = np.linspace(1e-4, 0.02, 200)
+    np.testing.assert_array_equal(diffusion.beta, beta)
+    np.testing.assert_allclose(diffusion.alpha_bar[-1], np.prod(1 - beta), rtol=1e-12)
+    assert diffusion.sigma[0] == 0
+    t = 120
+    variance = beta[t] * (1 - np.prod(1 - beta[:t])) / (1 - np.prod(1 - beta[: t + 1]))
+    np.testing.assert_allclose(diffusion.sigma[t] ** 2, variance, rtol=1e-12)
+
+
+@pytest.mark.parametrize("beta", [[], [0.0, 0.1], [0.5, 1.0], [[0.1]]])
+def test_bad_schedules_are_refused(beta):
+    with pytest.raises(ValueError, match="beta"):
+        Diffusion(np.asarray(beta))
+
+
+def test_true_noise_leads_back_to_the_clip():
+    key_x, key_noise = jax.random.split(jax.random.key(0))
+    x0, noise = jax.random.normal(key_x, (3, 64)), jax.random.normal(key_noise, (3, 64))
+    t = jnp.asarray([0, 60, 199])
+    diffusion = Diffusion.linear()
+    x = diffusion.q_sample(x0, t, noise)
+    np.testing.assert_allclose(diffusion.predict_x0(x, t, noise), x0, atol=1e-5)  # float32, divided by 0.36 at most
+    np.testing.assert_allclose(diffusion.loss(lambda x, t: noise, x0, t, noise), np.zeros(3))
+    np.testing.assert_allclose(diffusion.loss(lambda x, t: noise + 2, x0, t, noise), np.full(3, 4), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("tag", "atol"), [("sashimi_tiny", 5e-5), ("diffwave_tiny", 5e-6)])
+def test_golden_reverse_process(tag, atol):
+    """The original's reverse process with its noise injected; atol: 20 steps of the networks' own error."""
+    vectors, network = golden(tag), golden_network(tag)
+    steps = int(vectors["sample_T"])
+    diffusion = Diffusion.linear(steps, float(vectors["sample_beta_0"]), float(vectors["sample_beta_T"]))
+    predict = jax.jit(network)
+    x, kernels = jnp.asarray(vectors["sample_z"]), network.s4_kernels()
+    for step in reversed(range(steps)):
+        t = jnp.full((len(x),), step)
+        x = diffusion.reverse_step(x, t, predict(x, t, kernels=kernels), jnp.asarray(vectors["sample_noise"][step]))
+        if step == 5:
+            chex.assert_trees_all_close(np.float64(x), vectors["sample_w_at_5"], atol=atol)
+    chex.assert_trees_all_close(np.float64(x), vectors["sample_x0"], atol=atol)
+
+
+@pytest.mark.parametrize(("tag", "rtol"), [("sashimi_tiny", 2e-5), ("diffwave_tiny", 2e-6)])
+def test_golden_loss(tag, rtol):
+    """The loss that the original computes before its next training step."""
+    vectors, network = golden(tag), golden_network(tag)
+    x0, noise = jnp.asarray(vectors["resume_x0"][0]), jnp.asarray(vectors["resume_noise"][0])
+    losses = Diffusion.linear().loss(network, x0, jnp.asarray(vectors["resume_t"][0]), noise)
+    np.testing.assert_allclose(np.mean(losses), vectors["resume_loss"][0], rtol=rtol)

@@ -1,0 +1,203 @@
+"""What a loaded model can do, on tiny random networks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffwave_jax import samplers
+from diffwave_jax.chain import clip_keys
+from diffwave_jax.errors import UserError
+from diffwave_jax.models import DiffWave, SaShiMi
+from diffwave_jax.samplers import SAMPLERS, State
+from diffwave_jax.settings import ANCESTRAL, Settings
+from tests.samplers.analytic import rows
+from tests.tiny import tiny_generator
+
+ROUNDING = 1e-5  # float32 results of the same sums in another order, for audio of order 1; 1e-6 was found
+
+FEW = Settings(sampler="ddpm", steps=12)
+
+
+@pytest.fixture(scope="module")
+def unconditional():
+    return tiny_generator()
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return tiny_generator(n_classes=10)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_generates(unconditional, sampler):
+    audio = unconditional.generate(3, steps=None if sampler == "fast" else 4, sampler=sampler)
+    assert audio.shape == (3, 256) and audio.dtype == np.float32
+    assert np.all(np.isfinite(audio)) and np.std(audio) > 0
+    assert not np.allclose(audio[0], audio[1])
+
+
+def test_the_compiled_chain_is_the_samplers_steps(unconditional):
+    settings = Settings(seed=4, sampler="dpm++sde", steps=5)
+    keys = clip_keys(4, np.arange(2))
+
+    def normal(purpose):
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, purpose), (256,)))(keys)
+
+    state = State(normal(0), jnp.zeros((2, 256)))
+    for i, row in enumerate(rows(samplers.plan(unconditional.diffusion, "dpm++sde", 5))):
+        predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
+        state = samplers.step(row, state, predicted, normal(i + 1))
+    found = unconditional.generate(2, settings.seed, settings.steps, settings.sampler)
+    np.testing.assert_allclose(found, state.x, atol=ROUNDING)
+
+
+def test_a_clip_depends_on_seed_and_index_alone(unconditional):
+    five = unconditional.generate(5, seed=1, steps=4, sampler="ddpm", batch_size=5)
+    three = unconditional.generate(3, seed=1, steps=4, sampler="ddpm", batch_size=1)
+    np.testing.assert_allclose(five[:3], three, atol=ROUNDING)
+    settings = Settings(seed=1, steps=4, sampler="ddpm")
+    indices, alone = next(unconditional.clips([3], settings))
+    assert list(indices) == [3]
+    np.testing.assert_allclose(alone[0], five[3], atol=ROUNDING)
+    assert not np.allclose(unconditional.generate(1, seed=2, steps=4, sampler="ddpm"), five[:1])
+
+
+def test_progress_is_reported_and_changes_nothing(unconditional):
+    calls = []
+    watched = unconditional.generate(3, steps=4, batch_size=2, on_step=lambda *call: calls.append(call))
+    assert calls == [(done, 8) for done in range(1, 9)]
+    np.testing.assert_array_equal(watched, unconditional.generate(3, steps=4, batch_size=2))
+
+
+def test_guidance_is_a_mixture_of_two_predictions(conditional):
+    settings = Settings(sampler="ddim", steps=1, digit=7, guidance=2.5)
+    z = conditional.latents(2)
+    t, table = jnp.full((2,), 199), samplers.plan(conditional.diffusion, "ddim", 1)
+    with_digit, without = (conditional.predict_noise(jnp.asarray(z), t, jnp.full((2,), label)) for label in (7, 10))
+    mixed = without + 2.5 * (with_digit - without)
+    expected = samplers.step(rows(table)[0], State(z, 0 * z), mixed, 0 * z).x
+    # One step from alpha_bar = 0.13 multiplies the prediction's rounding by 2.6, guidance by 4 more.
+    np.testing.assert_allclose(conditional.generate_from_latent(z, settings), expected, atol=1e-4)
+
+
+def test_digits_are_taken_in_turn(conditional):
+    cycled = conditional.generate(4, steps=3, digit=[7, 2], guidance=2.0)
+    for index in range(4):
+        alone = next(conditional.clips([index], Settings(steps=3, digit=(7, 2)[index % 2], guidance=2.0)))[1]
+        np.testing.assert_allclose(cycled[index], alone[0], atol=ROUNDING)
+    assert not np.allclose(cycled, conditional.generate(4, steps=3), atol=1e-3)
+
+
+def test_no_digit_is_the_label_none(conditional):
+    z = conditional.latents(1)
+    predicted = conditional.predict_noise(jnp.asarray(z), jnp.full((1,), 199), jnp.full((1,), 10))
+    row = rows(samplers.plan(conditional.diffusion, "ddim", 1))[0]
+    expected = samplers.step(row, State(z, 0 * z), predicted, 0 * z).x
+    np.testing.assert_allclose(conditional.generate(1, steps=1, sampler="ddim"), expected, atol=ROUNDING)
+
+
+@pytest.mark.parametrize(("guidance", "evaluations"), [(1.0, 1), (1.5, 2)])
+def test_guidance_costs_one_evaluation_or_two_in_one_batch(monkeypatch, guidance, evaluations):
+    batches = []
+    original = DiffWave.__call__
+
+    def counted(self, x, *args, **kwargs):
+        batches.append(x.shape[0])
+        return original(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(DiffWave, "__call__", counted)
+    tiny_generator(n_classes=10).generate(3, steps=2, digit=1, guidance=guidance, batch_size=3)
+    assert batches == [3 * evaluations]  # traced once, in the body of the loop over the steps
+
+
+def test_s4_kernels_are_computed_once(monkeypatch):
+    generator = tiny_generator("sashimi")
+    calls, original = [], SaShiMi.s4_kernels
+    monkeypatch.setattr(SaShiMi, "s4_kernels", lambda self, *args: calls.append(1) or original(self, *args))
+    generator.generate(2, steps=3, batch_size=1)
+    generator.generate(1, steps=4, sampler="ddim")
+    assert len(calls) == 1
+
+
+def test_latents_and_w_lead_to_the_same_clips(unconditional):
+    expected = unconditional.generate(3, seed=5, steps=12, sampler="ddpm")
+    settings = dataclasses.replace(FEW, seed=5)
+    z = unconditional.latents(3, seed=5)
+    np.testing.assert_array_equal(unconditional.generate_from_latent(z, settings), expected)
+    w = unconditional.z2w(z, 50, settings)
+    assert w.shape == (3, 256) and not np.allclose(w, expected, atol=1e-2)
+    np.testing.assert_array_equal(unconditional.generate_from_w(w, 50, settings), expected)
+
+
+def test_w_is_the_state_after_step_interp_t(unconditional):
+    z = unconditional.latents(1)
+    table = samplers.plan(unconditional.diffusion, "ddpm")
+    keys, state = clip_keys(0, np.arange(1)), State(jnp.asarray(z), jnp.zeros_like(z))
+    for i, row in enumerate(rows(table)[:10]):  # steps 199 to 190
+        noise = jax.random.normal(jax.random.fold_in(keys[0], i + 1), (256,))
+        state = samplers.step(row, state, unconditional.predict_noise(state.x, jnp.full((1,), row.timestep)), noise)
+    np.testing.assert_allclose(unconditional.z2w(z, 190, ANCESTRAL), state.x, atol=ROUNDING)
+
+
+def test_interpolation_runs_from_one_clip_to_the_other(unconditional):
+    deterministic = Settings(sampler="ddim", steps=12)
+    clips = unconditional.interpolate(3, 8, 5, settings=deterministic)
+    assert clips.shape == (5, 256)
+    for end, seed in ((0, 3), (-1, 8)):
+        alone = unconditional.generate(1, seed=seed, steps=12, sampler="ddim")
+        np.testing.assert_allclose(clips[end], alone[0], atol=ROUNDING)
+    moves = np.linalg.norm(np.diff(clips, axis=0), axis=1)
+    assert np.all(moves < np.linalg.norm(clips[-1] - clips[0]))
+
+
+def test_denoising_starts_from_the_clip_at_its_level(unconditional):
+    noisy = 0.1 * np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)
+    step, settings = 10, Settings(sampler="ddim", steps=None)
+    table = samplers.plan(unconditional.diffusion, "ddim", start=step)
+    state = State(jnp.asarray(noisy * table.signal[0]), jnp.zeros((2, 256)))
+    for row in rows(table):
+        predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
+        state = samplers.step(row, state, predicted, 0.0)
+    np.testing.assert_allclose(unconditional.denoise(noisy, step, settings), state.x, atol=ROUNDING)
+
+
+def test_scaled_audio_comes_back_at_its_own_scale(unconditional):
+    config = unconditional.config.copy_and_resolve_references()
+    config.diffusion.signal_scale = 4.0
+    louder = type(unconditional)(config, unconditional._params)
+    np.testing.assert_allclose(4 * louder.generate(2, steps=3), unconditional.generate(2, steps=3), atol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n is 0; ask for at least 1 clip"),
+        ({"n": 1, "digit": 10}, "digit is 10; this model has the classes 0 to 9"),
+        ({"n": 1, "guidance": 2.0}, "no digit is asked for"),
+        ({"n": 1, "sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"n": 1, "steps": 500}, "steps is 500; it must be between 1 and 200"),
+        ({"n": 1, "batch_size": 0}, "batch_size is 0"),
+        ({"n": 1, "seed": -1}, "seed is -1; it must be between 0 and 4294967295"),
+        ({"n": 1, "digit": 1, "guidance": float("nan")}, "guidance is nan"),
+    ],
+)
+def test_mistakes_are_named(conditional, arguments, message):
+    with pytest.raises(UserError, match=message):
+        conditional.generate(**arguments)
+
+
+def test_an_unconditional_model_says_so(unconditional):
+    with pytest.raises(UserError, match="this model is unconditional"):
+        unconditional.generate(1, digit=3)
+
+
+def test_latents_of_another_shape_are_refused(unconditional):
+    with pytest.raises(UserError, match=r"arrays \(n, 256\) with n at least 1; got \(2, 100\)"):
+        unconditional.generate_from_latent(np.zeros((2, 100)))
+    with pytest.raises(UserError, match="interp_t is 200; it must be between 1 and 199"):
+        unconditional.z2w(np.zeros((2, 256)), interp_t=200)
+    with pytest.raises(UserError, match="an interpolation has at least its 2 ends"):
+        unconditional.interpolate(0, 1, 1)
