@@ -42,6 +42,8 @@ OUT = flags.DEFINE_string("out", "evaluation", "Folder for the results.")
 
 def main(argv):
     """Gets the clips, scores them and prints the table."""
+    if len(argv[1:]) + bool(CHECKPOINT.value) + bool(PRETRAINED.value) != 1:
+        raise UserError("give one of SAMPLES_DIR, --checkpoint and --pretrained: what is to be evaluated?")
     recogniser = load_classifier()
     clips = get_clips(argv[1:], recogniser)
     with progress_bar("reference") as progress:
@@ -66,8 +68,6 @@ def load_classifier() -> Recogniser:
 
 def get_clips(folders: list[str], recogniser: Recogniser) -> Clips:
     """Clips from the one place that the command line names."""
-    if len(folders) + bool(CHECKPOINT.value) + bool(PRETRAINED.value) != 1:
-        raise UserError("give one of SAMPLES_DIR, --checkpoint and --pretrained: what is to be evaluated?")
     if folders:
         with progress_bar("reading") as progress:
             return read_folder(Path(folders[0]), recogniser, progress)
@@ -80,7 +80,8 @@ def sample_clips(model: diffwave_jax.Generator, recogniser: Recogniser) -> Clips
     n_classes = model.config.model.n_classes
     labels = np.arange(NUM_CLIPS.value) % n_classes if n_classes else None
     with progress_bar("sampling") as progress:
-        audio = model.generate(NUM_CLIPS.value, seed=SEED.value, digit=range(n_classes) or None, on_step=progress)
+        settings = {"seed": SEED.value, "digit": range(n_classes) or None, **model.config.sample}
+        audio = model.generate(NUM_CLIPS.value, on_step=progress, **settings)
     return Clips(recogniser.fit(audio, model.sample_rate), labels)
 
 

@@ -7,10 +7,12 @@ step's folder appears under its final name only when it is complete.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from diffwave_jax.errors import UserError
 
@@ -106,10 +108,28 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
 
 def read_arrays(item: Path) -> dict:
     """A saved item of arrays as NumPy arrays, whatever devices it was saved from."""
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        tree = reader.metadata(item).item_metadata.tree
+    handler = ocp.PyTreeCheckpointHandler()
+    with _Reading(), ocp.Checkpointer(handler) as reader:
+        tree = handler.metadata(epath.Path(item)).tree  # the Checkpointer's own warns of a file that single items lack
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         return reader.restore(item, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+
+
+def read_like(item: Path, like: Any) -> Any:
+    """A saved item of arrays as the `jax.ShapeDtypeStruct`s of `like` say: structure, shapes and shardings."""
+    with _Reading(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        return reader.restore(item, args=ocp.args.StandardRestore(like))
+
+
+class _Reading:
+    """A context in which a damaged array raises ValueError; Orbax raises a bare Exception there."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is Exception:
+            raise ValueError(f"a part is damaged or missing: {error.__cause__ or error}") from error
 
 
 def read_json(item: Path) -> dict:

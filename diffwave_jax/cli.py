@@ -1,12 +1,17 @@
 """What the scripts share: clean error lines and progress on the console."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
+import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
 from diffwave_jax.errors import UserError
+
+BESIDE_THE_BAR = ("loss", "validation_loss", "clips_per_second")
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -37,7 +42,26 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _fail(error: object) -> None:
+def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+    """Runs a script's `main` with parsed options; errors as `run`, and a clean end when interrupted."""
+    logging.set_verbosity(logging.ERROR)
+    try:
+        main(options)
+    except UserError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from here")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the script."""
+        _fail(f"{message}; --help lists the options")
+
+
+def _fail(error: object) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
@@ -51,6 +75,7 @@ class Console:
 
     def __init__(self, total: int):
         self._bar = tqdm(total=total, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+        self._shown: dict[str, str] = {}
 
     def message(self, text: str) -> None:
         """Prints one line above the bar."""
@@ -58,13 +83,42 @@ class Console:
 
     def step(self, step: int) -> None:
         """Moves the bar."""
-        if self._bar is not None:
-            self._bar.update(step - self._bar.n)
+        if self._bar is None:
+            return
+        if self._bar.n == 0:
+            self._bar.initial = step  # where a run continues; the bar's speed is that of the steps from here on
+        self._bar.update(step - self._bar.n)
+
+    def clips(self, step: int, audio: np.ndarray, sample_rate: int) -> None:
+        """Nothing that a console could show."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Shows the values beside the bar, or as a line."""
         shown = {name: f"{value:.4g}" for name, value in values.items()}
         if self._bar is not None:
-            self._bar.set_postfix(loss=shown.get("loss", ""), steps_per_second=shown.get("steps_per_second", ""))
+            self._shown |= {name: shown[name] for name in BESIDE_THE_BAR if name in shown}
+            self._bar.set_postfix(self._shown)
         else:
             print(f"step {step}", *(f"{name} {value}" for name, value in shown.items()), sep="  ", flush=True)
+
+
+class ClipBar:
+    """Shows how many clips are done, how many a second, and the time left; a line now and then in a log."""
+
+    def __enter__(self) -> "ClipBar":
+        self._bar = None
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: float, total: int) -> None:
+        """Moves the bar to `done` of `total` clips, parts of clips included."""
+        if self._bar is None:
+            shape = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} clips, {rate_noinv_fmt}, {remaining} left"
+            pause = 0.1 if sys.stderr.isatty() else 30
+            self._bar = tqdm(
+                total=total, unit="clip", bar_format=shape, mininterval=pause, smoothing=0.05, dynamic_ncols=True
+            )
+        self._bar.update(done - self._bar.n)

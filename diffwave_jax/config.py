@@ -94,7 +94,14 @@ def train_section() -> ConfigDict:
 
 def sample_section() -> ConfigDict:
     """What `sample.py` and `generate` do unless told otherwise."""
-    return ConfigDict({"steps": 200, "sampler": "ddpm", "guidance": 1.0})
+    return ConfigDict(
+        {
+            "steps": 200,
+            "sampler": "ddpm",
+            "digit": (),  # classes that clips take in turn; none for a model without, or to leave the choice to it
+            "guidance": 1.0,
+        }
+    )
 
 
 def to_dict(config: ConfigDict) -> dict:

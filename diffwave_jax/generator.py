@@ -158,12 +158,12 @@ class Generator:
         x = np.asarray(audio, np.float32) * self._scale * np.float32(table.signal[0])
         return self._states(x, table, settings) / self._scale
 
-    def steps_of(self, settings: Settings) -> int:
-        """Evaluations of the network a clip takes; errors as `generate`."""
-        return len(self._table(settings).timestep)
+    def steps_of(self, settings: Settings, start: int | None = None) -> int:
+        """Evaluations of the network that a clip takes, from level `start` if given; errors as `generate`."""
+        return len(self._table(settings, start).timestep)
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
-        settings.check_classes(self.config.model.n_classes)
+        settings.check(self.config.model.n_classes)
         return plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
 
     def _first_below(self, table: Coefficients, interp_t: int) -> int:

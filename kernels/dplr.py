@@ -4,15 +4,18 @@ The structured state matrix is `A = diag(w) - P P^*` over conjugate pairs (Gu et
 Long Sequences with Structured State Spaces", appendix C.3); only one state of each pair is given.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from kernels import reference, xla
+from kernels.coefficients import Coefficients, coefficients
 
-IMPLEMENTATIONS = {
-    "reference": reference.dplr_spectrum,
-    "xla": xla.dplr_spectrum,
-}
+# Modules with `spectrum(coefficients, length)` and `spectrum_gradient(coefficients, length, gradient)`.
+BACKENDS = {"xla": xla}
+
+IMPLEMENTATIONS = ("reference", *BACKENDS)
 
 
 def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
@@ -36,13 +39,33 @@ def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = N
     """
     dt, w, b, p, c = (jnp.asarray(x) for x in (dt, w, b, p, c))
     _check_shapes(dt, w, b, p, c, length)
-    return IMPLEMENTATIONS[_choose(implementation)](dt, w, b, p, c, length)
+    implementation = _choose(implementation)
+    if implementation == "reference":
+        return reference.dplr_spectrum(dt, w, b, p, c, length)
+    return _spectrum(coefficients(dt, w, b, p, c), length, implementation)
 
 
 def dplr_kernel(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
     """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments."""
     spectrum = dplr_spectrum(dt, w, b, p, c, length, implementation=implementation)
     return jnp.fft.irfft(spectrum, n=length)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _spectrum(rows: Coefficients, length: int, backend: str) -> jax.Array:
+    return BACKENDS[backend].spectrum(rows, length)
+
+
+def _forward(rows: Coefficients, length: int, backend: str):
+    return _spectrum(rows, length, backend), rows
+
+
+def _backward(length: int, backend: str, rows: Coefficients, cotangent: jax.Array):
+    # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
+    return (BACKENDS[backend].spectrum_gradient(rows, length, jnp.conj(cotangent)),)
+
+
+_spectrum.defvjp(_forward, _backward)
 
 
 def _choose(implementation: str | None) -> str:

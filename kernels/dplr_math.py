@@ -1,4 +1,4 @@
-"""The arithmetic that every fast implementation shares, in real float32 numbers only.
+"""The arithmetic that every fast implementation shares; it knows arrays, pairs and operators alone.
 
 With `theta = 2 pi l / length` and `t = tan(theta / 2)` the bilinear transform's node is `z = 2 i t`. For a product
 `v = u_n v_n` and the scaled eigenvalue `dt w`, a conjugate pair's term of the Cauchy sum `R_uv` is
@@ -15,107 +15,61 @@ Two things keep float32 accurate next to an eigenvalue, where little is left of 
   `B' + beta P`, for any real beta: `K_d = (1 + i t) (R_B'Cd + (beta - R_B'Q) R_PCd / (1 + R_PQ))`. With beta the
   least-squares fit nothing is left to cancel for HiPPO-LegS, where `B = sqrt(2) P`, and less for other B.
 - `|dt w|^2` and `4 t^2` are each kept as a sum of two float32 numbers, and their high parts subtract exactly.
+
+Gradients are pairs `dL / d real, dL / d imaginary`; with y = f(x) analytic, x's is `conj(f'(x))` times y's.
 """
 
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
-
-from kernels import double_float
-
-# Stand for t = 0, where 1 / t would be infinite, and for t = infinity at the Nyquist node; the spectrum differs from
-# that at the true nodes by far less than float32's rounding.
-SMALLEST_T, LARGEST_T = 1e-10, 1e7
+from kernels.complex_pair import Pair
 
 
-class Nodes(NamedTuple):
-    """What depends on the node alone, float32 (nodes,): `t`, `1 / t`, and `4 t^2` as a sum of two."""
-
-    t: np.ndarray
-    inverse: np.ndarray
-    square: np.ndarray
-    square_low: np.ndarray
-
-
-class Coefficients(NamedTuple):
-    """What depends on the head and state, float32: `a`, `b` (H, 2 D + 2, M), `beta` (H,), the others (H, M).
-
-    `modulus2 + modulus2_low` is `|dt w|^2`, `real4` is `4 Re(dt w)`.
-    """
-
-    a: jax.Array
-    b: jax.Array
-    modulus2: jax.Array
-    modulus2_low: jax.Array
-    real4: jax.Array
-    beta: jax.Array
-
-
-def nodes(length: int) -> Nodes:
-    """The nodes `t = tan(pi l / length)`, l = 0..length // 2, computed in float64."""
-    t = np.clip(np.abs(np.tan(np.pi * np.arange(length // 2 + 1) / length)), SMALLEST_T, LARGEST_T)
-    return Nodes(t.astype(np.float32), (1 / t).astype(np.float32), *double_float.split(4 * t * t))
-
-
-def coefficients(dt, w, b, p, c) -> Coefficients:
-    """The rows of the sums; small arrays, so automatic differentiation carries the gradient to the parameters."""
-    dt = dt.astype(jnp.float32)[:, None]
-    w, b, p, c = (x.astype(jnp.complex64) for x in (w, b, p, c))
-    beta = lax.stop_gradient(_fit(b, p))
-    products = _products(b - beta * p, p, c, dt.shape[0]) * dt[..., None]
-    conjugate = jnp.conj(dt * w)
-    modulus2, modulus2_low = _modulus2(dt, w)
-    return Coefficients(
-        a=-2 * jnp.real(products * conjugate[:, None]),
-        b=4 * jnp.real(products),
-        modulus2=modulus2,
-        modulus2_low=modulus2_low,
-        real4=4 * jnp.real(conjugate),
-        beta=jnp.broadcast_to(beta, dt.shape)[:, 0],
-    )
-
-
-def _fit(b, p) -> jax.Array:
-    """The real beta (H, 1) with the smallest `|b - beta p|^2`; 0 where p is 0."""
-    norm2 = jnp.sum(jnp.real(p * jnp.conj(p)), -1, keepdims=True)
-    return jnp.sum(jnp.real(b * jnp.conj(p)), -1, keepdims=True) / jnp.where(norm2 == 0, 1, norm2)
-
-
-def _products(b, p, c, heads: int) -> jax.Array:
-    """(H, 2 D + 2, M): `b c_d`, `b q`, `p c_d`, `p q`."""
-    b, p, q = (jnp.broadcast_to(x, (heads, x.shape[1])) for x in (b, p, jnp.conj(p)))
-    return jnp.stack([*(b * c), b * q, *(p * c), p * q], axis=1)
-
-
-def _modulus2(dt, w) -> tuple[jax.Array, jax.Array]:
-    """The precise value, and the gradient of the plain one."""
-    plain = jnp.real(dt * w * jnp.conj(dt * w))
-    high, low = lax.stop_gradient(double_float.product_modulus2(dt, w))
-    return plain + (high - lax.stop_gradient(plain)), low
-
-
-def factor(nodes: Nodes, modulus2, modulus2_low, real4):
-    """Real and imaginary part of F."""
+def factor(nodes, modulus2, modulus2_low, real4) -> Pair:
+    """F, from a table of nodes and the coefficients of states that broadcast against it."""
     difference = (modulus2 - nodes.square) + (modulus2_low - nodes.square_low)
-    return _complex_reciprocal(difference * nodes.inverse, -real4)
+    return Pair(difference * nodes.inverse, -real4).reciprocal()
 
 
-@jax.custom_jvp
-def _complex_reciprocal(real, imaginary):
-    inverse = 1 / (real * real + imaginary * imaginary)
-    return real * inverse, -imaginary * inverse
+def factor_gradient(nodes, factor: Pair, gradient: Pair) -> tuple:
+    """F's gradient to that of `modulus2` and of `real4`, each still to be summed over the nodes."""
+    square = (factor * factor).conjugate()
+    gradient = square * gradient
+    return -gradient.real * nodes.inverse, gradient.imaginary
 
 
-@_complex_reciprocal.defjvp
-def _complex_reciprocal_jvp(primals, tangents):
-    """`d(1 / z) = -dz / z^2`, in fewer operations than automatic differentiation takes."""
-    real, imaginary = _complex_reciprocal(*primals)
-    square_real, square_imaginary = real * real - imaginary * imaginary, 2 * real * imaginary
-    tangent_real, tangent_imaginary = tangents
-    return (real, imaginary), (
-        square_imaginary * tangent_imaginary - square_real * tangent_real,
-        -square_imaginary * tangent_real - square_real * tangent_imaginary,
-    )
+def stretch_gradient(b, to_b, real4, to_real4, to_square):
+    """To `Coefficients.stretch` of a head; `to_square` is the sum over nodes of `4 t^2` times `modulus2`'s gradient."""
+    return (b * to_b).sum() + (real4 * to_real4).sum() - 2 * to_square.sum()
+
+
+def spectrum(t, beta, sums: list[Pair]) -> list[Pair]:
+    """K_d from the 2 D + 2 sums R."""
+    *sums_b, bq = sums[: len(sums) // 2]
+    *sums_p, pq = sums[len(sums) // 2 :]
+    ratio = _ratio(beta, bq, pq)
+    bilinear = Pair(1.0, t)
+    return [bilinear * (bc + ratio * pc) for bc, pc in zip(sums_b, sums_p, strict=True)]
+
+
+def spectrum_gradient(t, beta, sums: list[Pair], gradients: list[Pair]) -> list[Pair]:
+    """The gradient of K_d to that of the 2 D + 2 sums R; `sums` are only the last D + 2: B Q, P C_d, P Q."""
+    bq, *sums_p, pq = sums
+    to_bc = [Pair(1.0, -t) * gradient for gradient in gradients]
+    ratio = _ratio(beta, bq, pq).conjugate()
+    correction = sum_pairs([pc.conjugate() * gradient for pc, gradient in zip(sums_p, to_bc, strict=True)])
+    to_bq = -(_one_plus(pq).reciprocal().conjugate() * correction)
+    return [*to_bc, to_bq, *(ratio * gradient for gradient in to_bc), ratio * to_bq]
+
+
+def sum_pairs(pairs: list[Pair]) -> Pair:
+    """Of at least one."""
+    total = pairs[0]
+    for pair in pairs[1:]:
+        total = total + pair
+    return total
+
+
+def _ratio(beta, bq: Pair, pq: Pair) -> Pair:
+    return Pair(beta - bq.real, -bq.imaginary) * _one_plus(pq).reciprocal()
+
+
+def _one_plus(pq: Pair) -> Pair:
+    return Pair(1 + pq.real, pq.imaginary)

@@ -1,65 +1,76 @@
-"""The XLA implementation: sums over states as matrix products, a block of heads at a time.
+"""The XLA implementation: sums over states, and over nodes, as matrix products, a block of heads at a time.
 
-A block's (heads, states, nodes) reciprocals stay in the cache and are never kept: the gradient recomputes them, so
-memory grows with heads times nodes only.
+A block's (heads, states, nodes) factors are never kept and the gradient recomputes them, so memory grows with heads
+times nodes only.
 """
-
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kernels.dplr_math import Coefficients, Nodes, coefficients, factor, nodes
+from kernels import dplr_math
+from kernels.coefficients import Coefficients, Nodes, nodes
+from kernels.complex_pair import Pair
 
-# Reciprocals alive at a time. Two CPU cores were fastest at 2^20: the real and the imaginary part fill 8 MB. Short
-# spectra fit in one block, which is twice as fast as a loop.
-BLOCK_SIZE = 2**20
-
-
-def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
-    """Arguments as in `kernels.dplr_spectrum`; float32 whatever the inputs' precision."""
-    return jnp.moveaxis(_spectrum(coefficients(dt, w, b, p, c), length), 1, 0)
+# Factors alive at a time: a megabyte for each part of F stays in a core's cache. Short spectra fit in one block,
+# which is twice as fast as a loop.
+BLOCK_SIZE = 2**18
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _spectrum(rows: Coefficients, length: int) -> jax.Array:
-    """(H, D, nodes) complex64."""
+def spectrum(coefficients: Coefficients, length: int) -> jax.Array:
+    """(D, H, nodes) complex64."""
     table = nodes(length)
-    return _map_heads(lambda head: _head_spectrum(head, table), rows, rows.modulus2.shape[1] * table.t.size)
+    return jnp.moveaxis(_map_heads(lambda head: _head_spectrum(table, head), coefficients, table), 1, 0)
 
 
-def _forward(rows: Coefficients, length: int):
-    return _spectrum(rows, length), rows
-
-
-def _backward(length: int, rows: Coefficients, cotangent: jax.Array):
+def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array) -> Coefficients:
+    """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
     table = nodes(length)
-
-    def head_gradient(head_and_cotangent):
-        head, cotangent = head_and_cotangent
-        return jax.vjp(lambda head: _head_spectrum(head, table), head)[1](cotangent)[0]
-
-    return (_map_heads(head_gradient, (rows, cotangent), rows.modulus2.shape[1] * table.t.size),)
+    operands = coefficients, jnp.moveaxis(gradient, 1, 0)
+    return _map_heads(lambda head_and_gradient: _head_gradient(table, *head_and_gradient), operands, table)
 
 
-_spectrum.defvjp(_forward, _backward)
-
-
-def _map_heads(function, operands, size_of_a_head: int):
+def _map_heads(function, operands, table: Nodes):
+    coefficients = operands if isinstance(operands, Coefficients) else operands[0]
+    size_of_a_head = coefficients.modulus2.shape[1] * table.t.size
     return lax.map(function, operands, batch_size=max(1, BLOCK_SIZE // size_of_a_head))
 
 
-def _head_spectrum(head: Coefficients, nodes: Nodes) -> jax.Array:
-    """(D, nodes) complex64 of one head's coefficients."""
-    real, imaginary = factor(nodes, head.modulus2[:, None], head.modulus2_low[:, None], head.real4[:, None])
+def _head_spectrum(table: Nodes, head: Coefficients) -> jax.Array:
+    """(D, nodes) complex64 of one head: `a`, `b` are (2 D + 2, M), the others (M,), `beta` a scalar."""
+    sums = _sums(table, head, _factor(table, head))
+    return jnp.stack([lax.complex(*k) for k in dplr_math.spectrum(table.t, head.beta, sums)])
+
+
+def _head_gradient(table: Nodes, head: Coefficients, gradient: jax.Array) -> Coefficients:
+    factor = _factor(table, head)
+    sums = _sums(table, _without_bc(head, gradient.shape[0]), factor)
+    gradients = [Pair(jnp.real(x), jnp.imag(x)) for x in gradient]
+    to_sums = dplr_math.spectrum_gradient(table.t, head.beta, sums, gradients)
+    real, imaginary = (jnp.stack(x) for x in zip(*to_sums, strict=True))
+    # The sums are `rows_real @ factor.real + rows_imaginary @ factor.imaginary`, real part and imaginary part.
+    to_real = jnp.concatenate([table.inverse * real, imaginary])
+    to_imaginary = jnp.concatenate([table.inverse * imaginary, -real])
+    a, b = jnp.split(to_real @ factor.real.T + to_imaginary @ factor.imaginary.T, 2)
+    rows = jnp.concatenate([head.a, head.b]).T
+    to_modulus2, to_real4 = dplr_math.factor_gradient(table, factor, Pair(rows @ to_real, rows @ to_imaginary))
+    # As products: XLA's reduction over nodes is several times slower on a CPU.
+    modulus2, square = (to_modulus2 @ jnp.stack([jnp.ones_like(table.t), table.square], axis=1)).T
+    real4 = to_real4 @ jnp.ones_like(table.t)
+    stretch = dplr_math.stretch_gradient(head.b, b, head.real4, real4, square)
+    return Coefficients(a, b, modulus2, modulus2, real4, jnp.zeros_like(head.beta), stretch)
+
+
+def _factor(table: Nodes, head: Coefficients) -> Pair:
+    return dplr_math.factor(table, head.modulus2[:, None], head.modulus2_low[:, None], head.real4[:, None])
+
+
+def _sums(table: Nodes, head: Coefficients, factor: Pair) -> list[Pair]:
     rows = jnp.concatenate([head.a, head.b])
-    (a_real, b_real), (a_imaginary, b_imaginary) = jnp.split(rows @ real, 2), jnp.split(rows @ imaginary, 2)
-    sums = lax.complex(nodes.inverse * a_real - b_imaginary, nodes.inverse * a_imaginary + b_real)
-    bc, bq, pc, pq = jnp.split(sums, _splits(sums.shape[0]))
-    return lax.complex(jnp.ones_like(nodes.t), jnp.asarray(nodes.t)) * (bc + (head.beta - bq) * pc / (1 + pq))
+    (a_real, b_real), (a_imaginary, b_imaginary) = (jnp.split(rows @ x, 2) for x in factor)
+    real, imaginary = table.inverse * a_real - b_imaginary, table.inverse * a_imaginary + b_real
+    return [Pair(*x) for x in zip(real, imaginary, strict=True)]
 
 
-def _splits(products: int) -> tuple[int, int, int]:
-    directions = products // 2 - 1
-    return directions, directions + 1, products - 1
+def _without_bc(head: Coefficients, directions: int) -> Coefficients:
+    return head._replace(a=head.a[directions:], b=head.b[directions:])

@@ -180,6 +180,8 @@ def test_scaled_audio_comes_back_at_its_own_scale(unconditional):
         ({"n": 1, "sampler": "euler"}, "unknown sampler 'euler'"),
         ({"n": 1, "steps": 500}, "steps is 500; it must be between 1 and 200"),
         ({"n": 1, "batch_size": 0}, "batch_size is 0"),
+        ({"n": 1, "seed": -1}, "seed is -1; it must be between 0 and 4294967295"),
+        ({"n": 1, "digit": 1, "guidance": float("nan")}, "guidance is nan"),
     ],
 )
 def test_mistakes_are_named(conditional, arguments, message):

@@ -1,9 +1,7 @@
 """A picture of an evaluation: what the clips look like, what they are heard as, and where they lie among real ones."""
 
-import os
 from pathlib import Path
 
-import librosa
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,9 +10,10 @@ from sklearn.decomposition import PCA
 from diffwave_jax.evaluation.clips import Clips
 from diffwave_jax.evaluation.recognition import Recogniser, Recognition
 from diffwave_jax.evaluation.reference import Reference
+from diffwave_jax.results.files import complete
+from diffwave_jax.results.spectrogram import RANGE_DB, mel_decibels
 
 NUM_COLUMNS = 12
-RANGE_DB = 60.0
 
 
 def save_picture(path: Path, clips: Clips, heard: Recognition, reference: Reference, recogniser: Recogniser) -> None:
@@ -30,9 +29,8 @@ def save_picture(path: Path, clips: Clips, heard: Recognition, reference: Refere
     top, bottom = right.subplots(2, 1)
     _draw_confusion(top, heard, clips.labels, recogniser.classes)
     _draw_projection(bottom, heard, reference, recogniser.classes)
-    unfinished = path.with_name(f".{path.name}")
-    figure.savefig(unfinished, format="png", dpi=110)
-    os.replace(unfinished, path)
+    with complete(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def columns_by_confidence(probabilities: np.ndarray, label: int, num_columns: int = NUM_COLUMNS) -> np.ndarray:
@@ -52,19 +50,12 @@ def _draw_mels(figure, clips: Clips, heard: Recognition, recogniser: Recogniser)
         rows[label, 0].set_ylabel(name, rotation=0, ha="right", va="center")
         chosen = columns_by_confidence(probabilities, label)
         for axes, index in zip(rows[label], chosen, strict=False):
-            axes.imshow(
-                _mel_db(clips.audio[index], recogniser.sample_rate), origin="lower", aspect="auto", cmap="magma"
-            )
+            levels = mel_decibels(clips.audio[index], recogniser.sample_rate)
+            axes.imshow(levels, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DB, vmax=0)
             axes.set_title(f"{probabilities[index, label]:.2f}", fontsize=7, pad=1)
     for axes in rows.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-
-
-def _mel_db(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    window, hop = round(0.032 * sample_rate), round(0.01 * sample_rate)
-    power = librosa.feature.melspectrogram(y=audio, sr=sample_rate, n_fft=window, hop_length=hop, n_mels=40)
-    return librosa.power_to_db(power + 1e-10, ref=np.max, top_db=RANGE_DB)
 
 
 def _draw_confusion(axes: Axes, heard: Recognition, labels: np.ndarray | None, classes: tuple[str, ...]) -> None:

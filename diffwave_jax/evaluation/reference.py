@@ -1,18 +1,20 @@
 """Real speech as a classifier hears it: what generated clips are compared with, worked out once and kept."""
 
 import dataclasses
-import os
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from diffwave_jax.data import DataSpec, open_dataset
+from diffwave_jax.data.archive import fingerprint
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation.recognition import BUNDLED, Progress, Recogniser, Recognition
+from diffwave_jax.results.files import complete
 
 SETS = {
-    "sc09": {"sample_rate": 16000, "length": 16000},
-    "fsdd": {"sample_rate": 8000, "length": 8000},
+    "sc09": {"source": "speech_commands", "sample_rate": 16000, "length": 16000},
+    "fsdd": {"source": "speech_commands", "sample_rate": 8000, "length": 8000},
 }
 CHUNK = 500  # clips in memory at once
 
@@ -41,7 +43,7 @@ class Reference:
 
 
 def load_reference(name: str, recogniser: Recogniser, archive: str = "", progress: Progress | None = None) -> Reference:
-    """The reference of a name in `SETS`, or of any archive or folder in Speech Commands' layout.
+    """The reference of a name in `SETS`, or of any archive or folder with a folder of audio for each word.
 
     What the classifier hears is kept beside the prepared clips, one file for each classifier. FSDD's, as the bundled
     classifier hears it, comes with the package: it needs no archive.
@@ -57,9 +59,10 @@ def load_reference(name: str, recogniser: Recogniser, archive: str = "", progres
     """
     if name == "fsdd" and not archive:
         return _bundled(recogniser)
-    fields = SETS.get(name) or {"sample_rate": recogniser.sample_rate, "length": recogniser.length}
+    any_folder = {"source": "folder", "sample_rate": recogniser.sample_rate, "length": recogniser.length}
+    fields = SETS.get(name, any_folder)
     spec = DataSpec(archive=(archive if name in SETS else name) or None, classes=recogniser.classes, **fields)
-    path = spec.cache / "references" / f"{spec.key()}-{recogniser.fingerprint}.npz"
+    path = spec.cache / "references" / f"{_key(spec, recogniser)}.npz"
     if not path.exists():
         save(path, {split: _hear(spec, split, recogniser, progress) for split in ("train", "test")}, recogniser)
     return _read(name, path)
@@ -73,9 +76,8 @@ def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype=np.
         arrays[f"{split}_logits"] = heard.recognition.logits.astype(dtype)
         arrays[f"{split}_labels"] = heard.labels.astype(np.int16)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    np.savez_compressed(unfinished, **arrays)
-    os.replace(unfinished, path)
+    with complete(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _bundled(recogniser: Recogniser) -> Reference:
@@ -104,6 +106,9 @@ def _read(name: str, path: Path) -> Reference:
 
 def _hear(spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress | None) -> Heard:
     dataset = open_dataset(dataclasses.asdict(spec), split)
+    if dataset.classes != recogniser.classes:
+        words = ", ".join(recogniser.classes)
+        raise UserError(f"the reference {spec.archive} must have a folder of audio for each of {words}")
     heard, labels = [], []
     for start in range(0, len(dataset), CHUNK):
         batch = dataset.read(range(start, min(start + CHUNK, len(dataset))))
@@ -113,3 +118,8 @@ def _hear(spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress
             progress(min(start + CHUNK, len(dataset)), len(dataset))
     features, logits = (np.concatenate([getattr(part, name) for part in heard]) for name in ("features", "logits"))
     return Heard(Recognition(features, logits), np.concatenate(labels))
+
+
+def _key(spec: DataSpec, recogniser: Recogniser) -> str:
+    content = fingerprint(spec.path, lambda name: True) if spec.path else "download"
+    return hashlib.sha256(repr((spec, content, recogniser.fingerprint)).encode()).hexdigest()[:32]

@@ -1,7 +1,6 @@
 """One evaluation from end to end: clips in; table, JSON and picture out."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.evaluation.reference import Reference
 from diffwave_jax.evaluation.report import Report
 from diffwave_jax.evaluation.scores import Scorer
+from diffwave_jax.results.files import complete
 
 TABLE, DATA, PICTURE = "evaluation.txt", "evaluation.json", "evaluation.png"
 
@@ -55,12 +55,7 @@ def evaluate(
     report = Report(description, rows)
     folder.mkdir(parents=True, exist_ok=True)
     save_picture(folder / PICTURE, clips, heard, reference, recogniser)
-    _write(folder / DATA, json.dumps(report.to_dict(), indent=2) + "\n")
-    _write(folder / TABLE, report.table() + "\n")
+    for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
+        with complete(folder / name) as partial:
+            partial.write_text(text + "\n")
     return report
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)

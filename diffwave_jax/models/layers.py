@@ -1,5 +1,7 @@
 """Layers shared by the networks, channels last, with the initial values PyTorch gives them."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,30 @@ from flax import nnx
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
 
 
+def on_host(function: Callable[..., np.ndarray], shape: tuple[int, ...], *arguments: jax.Array) -> jax.Array:
+    """`function` of NumPy arrays as a float32 array: initial values need no compilation for each shape."""
+
+    def call(*arrays):
+        return np.asarray(function(*(np.asarray(array) for array in arrays)), np.float32)
+
+    if any(isinstance(argument, jax.core.Tracer) for argument in arguments):
+        return jax.pure_callback(call, jax.ShapeDtypeStruct(shape, jnp.float32), *arguments)
+    return jnp.asarray(call(*arguments))
+
+
+def random_on_host(key: jax.Array, shape: tuple[int, ...], draw: Callable[..., np.ndarray], *arguments) -> jax.Array:
+    """`draw(NumPy generator, *arguments)` as a float32 array; the generator is seeded by the key."""
+    key_data = jax.random.key_data(key)
+    return on_host(lambda data, *rest: draw(np.random.default_rng(data), *rest), shape, key_data, *arguments)
+
+
 def uniform_fan_in(fan_in: int) -> nnx.Initializer:
     """Uniform in ±1/sqrt(fan_in): PyTorch's default for linear and convolutional layers, weight and bias."""
     bound = 1 / np.sqrt(fan_in)
 
     def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        del dtype  # weights are float32 whatever the layer computes in
+        return random_on_host(key, shape, lambda random: random.uniform(-bound, bound, shape))
 
     return init
 
@@ -99,7 +119,7 @@ class WeightNormConv(nnx.Module):
     ):
         init = uniform_fan_in(in_features * width)
         self.v = nnx.Param(init(rngs.params(), (width, in_features, out_features)))
-        self.g = nnx.Param(jnp.sqrt(jnp.sum(jnp.square(self.v[...]), axis=(0, 1))))
+        self.g = nnx.Param(on_host(_norm, (out_features,), self.v[...]))
         self.bias = nnx.Param(init(rngs.params(), (out_features,)))
         self.dilation = dilation
         self.dtype = dtype
@@ -123,7 +143,7 @@ class WeightNormLinear(nnx.Module):
     def __init__(self, in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
         init = uniform_fan_in(in_features)
         self.v = nnx.Param(init(rngs.params(), (in_features, out_features)))
-        self.g = nnx.Param(jnp.sqrt(jnp.sum(jnp.square(self.v[...]), axis=0)))
+        self.g = nnx.Param(on_host(_norm, (out_features,), self.v[...]))
         self.bias = nnx.Param(init(rngs.params(), (out_features,)))
         self.dtype = dtype
 
@@ -131,6 +151,10 @@ class WeightNormLinear(nnx.Module):
         """(..., in_features) to (..., out_features)."""
         kernel = weight_norm(self.v[...], self.g[...]).astype(self.dtype)
         return matmul(x.astype(self.dtype), kernel) + self.bias[...].astype(self.dtype)
+
+
+def _norm(v: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.sum(np.square(v), axis=tuple(range(v.ndim - 1))))
 
 
 def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
@@ -170,8 +194,7 @@ class StepEmbedding(nnx.Module):
         self.fc1 = linear(features, out_features, rngs=rngs)
         self.fc2 = linear(out_features, out_features, rngs=rngs)
         if n_classes:
-            normal = nnx.initializers.normal(1.0)
-            self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=normal, rngs=rngs)
+            self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=_standard_normal, rngs=rngs)
         self.n_classes = n_classes
         self.features = features
 
@@ -186,6 +209,11 @@ class StepEmbedding(nnx.Module):
         if label is None:
             label = jnp.full(t.shape, self.n_classes, jnp.int32)
         return embedding + self.label(label)
+
+
+def _standard_normal(key, shape, dtype=jnp.float32):
+    del dtype
+    return random_on_host(key, shape, lambda random: random.standard_normal(shape))
 
 
 def sinusoids(t: jax.Array, features: int) -> jax.Array:

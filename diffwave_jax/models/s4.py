@@ -1,12 +1,14 @@
 """The S4 layer: a long two-sided convolution whose kernels come from a state space (arXiv 2111.00396, 2202.09729)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from diffwave_jax.models import hippo
-from diffwave_jax.models.layers import gelu, linear
+from diffwave_jax.models.layers import gelu, linear, random_on_host
 from kernels import dplr_kernel
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
@@ -38,13 +40,17 @@ class S4Kernel(nnx.Module):
         self.implementation = implementation
         state = hippo.legs(d_state)
         copies = 1 if tie_state else d_model
-        log_dt = jax.random.uniform(rngs.params(), (d_model,), minval=np.log(DT_MIN), maxval=np.log(DT_MAX))
+        log_dt = random_on_host(
+            rngs.params(), (d_model,), lambda random: random.uniform(np.log(DT_MIN), np.log(DT_MAX), d_model)
+        )
         self.log_dt = nnx.Param(log_dt)
         self.log_w_real = nnx.Param(_repeat(np.log(-state.w.real), copies))
         self.w_imag = nnx.Param(_repeat(state.w.imag, copies))
         self.B = nnx.Param(_repeat(_pairs(state.B), copies))
         self.P = nnx.Param(_repeat(_pairs(state.P), copies))
-        self.C = nnx.Param(_initial_C(rngs.params(), log_dt, d_state // 2, l_max))
+        shape = (2, d_model, d_state // 2, 2)
+        draw = functools.partial(_initial_C, n_pairs=d_state // 2, l_max=l_max)
+        self.C = nnx.Param(random_on_host(rngs.params(), shape, draw, log_dt))
 
     def __call__(self, length: int) -> jax.Array:
         """Kernels (2, H, length) float32: [0] weighs the present and past, [1] the future from the next sample on."""
@@ -73,7 +79,7 @@ class S4(nnx.Module):
 
     def __init__(self, d_model: int, *, glu: bool = True, dtype=jnp.float32, rngs: nnx.Rngs, **kernel):
         self.kernel = S4Kernel(d_model, rngs=rngs, **kernel)
-        self.D = nnx.Param(jax.random.normal(rngs.params(), (d_model,)))
+        self.D = nnx.Param(random_on_host(rngs.params(), (d_model,), lambda random: random.standard_normal(d_model)))
         self.output = linear(d_model, 2 * d_model if glu else d_model, dtype=dtype, rngs=rngs)
         self.glu = glu
 
@@ -101,16 +107,10 @@ def convolve(u: jax.Array, spectrum: jax.Array) -> jax.Array:
     return jnp.swapaxes(y, 1, 2)
 
 
-def _initial_C(key: jax.Array, log_dt: jax.Array, n_pairs: int, l_max: int) -> jax.Array:
-    """Length-corrected complex normal C (2, H, M, 2); the correction runs in float64 on the host."""
-    shape = (2, len(log_dt), n_pairs, 2)
-    C = jax.random.normal(key, shape) * np.sqrt(0.5)
-
-    def correct(C, log_dt):
-        C, log_dt = np.asarray(C, np.float64), np.asarray(log_dt)
-        return _pairs(hippo.length_corrected(C[..., 0] + 1j * C[..., 1], log_dt, l_max)).astype(np.float32)
-
-    return jax.pure_callback(correct, jax.ShapeDtypeStruct(shape, jnp.float32), C, log_dt)
+def _initial_C(random: np.random.Generator, log_dt: np.ndarray, n_pairs: int, l_max: int) -> np.ndarray:
+    """Length-corrected complex normal C (2, H, M, 2)."""
+    re, im = random.standard_normal((2, 2, len(log_dt), n_pairs)) * np.sqrt(0.5)
+    return _pairs(hippo.length_corrected(re + 1j * im, log_dt, l_max))
 
 
 def _repeat(values: np.ndarray, copies: int) -> jax.Array:

@@ -132,6 +132,6 @@ def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> Report:
     paths = list(clips_folder.clips_in(folder).values())[:n]
     if jax.process_index() == 0:
         write_grid(folder / PICTURE, [wav.read(path) for path in paths[:MOST]])
-        write_gallery(folder, paths, f"{n} clips from a {generator.config.model.name} model", PICTURE)
+        write_gallery(folder, paths, f"Clips from a {generator.config.model.name} model", PICTURE)
     clipped = [count for path in paths if (count := wav.read_record(path).get(clips_folder.OUT_OF_RANGE, 0))]
     return Report(len(paths), made, len(clipped), sum(clipped), folder / page_name(1))

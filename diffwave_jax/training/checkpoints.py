@@ -1,28 +1,35 @@
 """The checkpoints of a run: written in the background, and found again after whatever stopped it."""
 
+import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
 from diffwave_jax import checkpoint
 from diffwave_jax.config import ConfigDict, from_dict, to_dict
 from diffwave_jax.errors import UserError
+from diffwave_jax.training.optimizer import fresh_adam
 from diffwave_jax.training.step import TrainState
 
 # Sections that decide what the weights mean; the rest of a config may change between a stop and its resumption.
 FIXED_SECTIONS = ("model", "diffusion")
 COMPUTE_FIELDS = ("dtype", "remat", "s4_implementation")  # of the model: how it is computed, not what
+CONTENTS = "_CHECKPOINT_METADATA"  # Orbax's list of the items that a step was saved with
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class RunCheckpoints:
-    """Saves and restores the training state of the run in `workdir`.
+    """Saves and restores the training state of the run in `workdir`; a context that ends once all is on disk.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder, the same one for all processes.
       config: its config.
       report: called with a line for each checkpoint that had to be passed over.
     """
@@ -31,13 +38,28 @@ class RunCheckpoints:
         self._folder = Path(workdir).absolute() / checkpoint.FOLDER
         self._config = config
         self._report = report
+
+    def __enter__(self) -> "RunCheckpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if "_manager" in vars(self):
+            self._manager.close()
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Made after `restore` has put aside what cannot be read, so that it never counts as saved."""
+        train = self._config.train
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=config.train.keep, keep_period=config.train.keep_every or None
+            max_to_keep=train.keep, keep_period=train.keep_every or None, cleanup_tmp_directories=True
         )
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        return ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, state: TrainState, data: dict) -> None:
-        """Starts writing the state and the data position; the step counts as saved once it is complete."""
+        """Starts writing the state and the data position; the step counts as saved once it is complete.
+
+        The state may be changed as soon as this returns: what remains to be written is a copy on the host.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -46,22 +68,16 @@ class RunCheckpoints:
         )
         self._manager.save(step, args=contents, force=True)
 
-    def wait(self) -> None:
-        """Until everything is on disk."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits, then lets go of the folder."""
-        self._manager.close()
-
     def newest(self) -> Path | None:
         """The newest complete checkpoint's folder."""
-        self.wait()
-        found = checkpoint.steps(self._folder)
-        return found[max(found)] if found else None
+        self._manager.wait_until_finished()
+        step = self._manager.latest_step()
+        return None if step is None else self._folder / str(step)
 
     def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict | None] | None:
         """The newest readable state and data position, or None where the run has no checkpoint yet.
+
+        Newer ones that are truncated or foreign are named in a report and renamed, so that they are not in the way.
 
         Args:
           like: a state of the right structure and shapes (its values do not matter).
@@ -70,37 +86,51 @@ class RunCheckpoints:
         Raises:
           UserError: there are checkpoints, but none can be used, or the newest is of another configuration.
         """
-        found = checkpoint.steps(self._folder) if self._folder.is_dir() else {}
-        for step in sorted(found, reverse=True):
+        unreadable = []
+        for path in self._found():
             try:
-                config = from_dict(checkpoint.read_json(found[step] / "config"))
-                self._check_config(config, found[step])
-                return self._read(found[step], step, like, sharding)
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                self._check_config(_config(path), path)
+                restored = self._read(path, like, sharding)
+            except UNREADABLE as error:
                 reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                self._report(f"checkpoint {found[step]} is damaged and passed over: {reason}")
-        if found:
-            raise UserError(f"none of the checkpoints in {self._folder} can be read: move them away to start afresh")
+                self._report(f"checkpoint {path} cannot be read and is passed over: {reason}")
+                unreadable.append(path)
+            else:
+                _put_aside(unreadable)
+                return restored
+        if unreadable:
+            raise UserError(
+                f"none of the checkpoints in {self._folder} can be read: move them away to start afresh, "
+                "or use another --workdir"
+            )
         return None
 
-    def _read(self, path: Path, step: int, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict | None]:
+    def _found(self) -> list[Path]:
+        """Whatever is named as a checkpoint, newest first."""
+        paths = self._folder.iterdir() if self._folder.is_dir() else ()
+        return sorted((path for path in paths if path.name.isdecimal()), key=lambda path: -int(path.name))
+
+    def _read(self, path: Path, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict | None]:
+        saved = _saved_items(path)
+        step = int(path.name)
+
         def read(item, tree):
-            if not (path / item).is_dir():
-                return None
             target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                return reader.restore(path / item, args=ocp.args.StandardRestore(target))
+            return checkpoint.read_like(path / item, target)
 
         params = read("params", like.params)
-        ema = None
-        if like.ema is not None:
-            ema = read("ema", like.ema) or jax.tree.map(jnp.copy, params)
-        optimizer = read("optimizer", like.optimizer)
-        if optimizer is None:
+        ema = like.ema
+        if ema is not None:
+            copied = jax.jit(functools.partial(jax.tree.map, jnp.copy), out_shardings=sharding)
+            ema = read("ema", ema) if "ema" in saved else copied(params)
+        if "optimizer" in saved:
+            optimizer = read("optimizer", like.optimizer)
+        else:
             self._report(f"checkpoint {path} has no optimizer state: Adam's moments start at zero")
-            optimizer = like.optimizer
-        data = checkpoint.read_json(path / "data") if (path / "data").is_dir() else None
-        return TrainState(jax.device_put(jnp.int32(step), sharding), params, ema, optimizer), data
+            fresh = functools.partial(fresh_adam, self._config.train, step=step)
+            optimizer = jax.jit(fresh, out_shardings=sharding)(params)
+        data = checkpoint.read_json(path / "data") if "data" in saved else None
+        return TrainState(jax.device_put(np.int32(step), sharding), params, ema, optimizer), data
 
     def _check_config(self, saved: ConfigDict, path: Path) -> None:
         for section in FIXED_SECTIONS:
@@ -113,5 +143,44 @@ class RunCheckpoints:
                     )
 
 
+def _saved_items(path: Path) -> set[str]:
+    """The items that the checkpoint was saved with, all of which must still be there."""
+    items = set(json.loads((path / CONTENTS).read_text())["item_handlers"])
+    for item in items:
+        if not (path / item).is_dir():
+            raise ValueError(f"its part {item} is missing")
+    return items
+
+
+def _config(path: Path) -> ConfigDict:
+    """The checkpoint's config; ValueError if it is none of ours."""
+    if not (path / "config").is_dir():
+        raise ValueError("it is no checkpoint of this project")
+    try:
+        return from_dict(checkpoint.read_json(path / "config"))
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
 def _meaning(section: ConfigDict) -> dict:
     return {field: value for field, value in section.to_dict().items() if field not in COMPUTE_FIELDS}
+
+
+def _put_aside(paths: list[Path]) -> None:
+    """Renames each to NAME.unreadable, once every process is done with it."""
+    if not paths:
+        return
+    multihost_utils.sync_global_devices("checkpoints read")
+    if jax.process_index() == 0:
+        for path in paths:
+            path.rename(_unused(path.with_name(f"{path.name}.unreadable")))
+    multihost_utils.sync_global_devices("unreadable checkpoints put aside")
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or the first of path.2, path.3, ... that does not exist."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate

@@ -10,7 +10,7 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.training.step import shardings
 from diffwave_jax.training.tasks import Batch
 
-VALIDATION_CLIPS = 64  # at most; the same ones every time
+VALIDATION_CLIPS = 64  # the same ones every time
 
 
 def data_mesh() -> Mesh:
@@ -41,9 +41,9 @@ class Feed:
             gain=config.data.gain,
         )
 
-    def next(self) -> Batch:
-        """The next global batch."""
-        return global_batch(next(self._batches), self._batch_size, self._mesh)
+    def next(self, stop: bool = False) -> Batch:
+        """The next global batch, with word of whether this process was asked to stop."""
+        return global_batch(next(self._batches), self._mesh, stop=stop)
 
     def position(self) -> dict:
         """Where the next batch starts, the same in every process."""
@@ -54,22 +54,34 @@ class Feed:
         self._batches.set_state(position)
 
 
-def validation_batch(config: ConfigDict, mesh: Mesh) -> Batch:
-    """The fixed clips of the validation split that validation losses are measured on."""
+def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:
+    """The fixed clips of the validation split that validation losses are measured on.
+
+    They are its first 64 or as many more as fill whole training batches, from the start again where it has fewer.
+    """
     dataset = open_dataset(config.data, "validation")
-    devices = jax.device_count()
-    size = min(VALIDATION_CLIPS, len(dataset)) // devices * devices
-    if not size:
-        raise UserError(f"the validation split has {len(dataset)} clips, fewer than the {devices} devices")
-    first, last = (size * (jax.process_index() + step) // jax.process_count() for step in (0, 1))
-    return global_batch(dataset.read(np.arange(first, last)), size, mesh)
+    size = config.train.batch_size
+    share, process = size // jax.process_count(), jax.process_index()
+    batches = []
+    for start in range(0, VALIDATION_CLIPS, size):
+        places = start + share * process + np.arange(share)
+        batches.append(global_batch(dataset.read(places % len(dataset)), mesh, start=start))
+    return batches
 
 
-def global_batch(local: dict[str, np.ndarray], batch_size: int, mesh: Mesh) -> Batch:
-    """Global arrays of this process's clips and everyone else's, with each clip's place in the batch."""
-    share = batch_size // jax.process_count()
-    first = share * jax.process_index()
-    local = {**local, "index": np.arange(first, first + share, dtype=np.int32)}
+def global_batch(local: dict[str, np.ndarray], mesh: Mesh, *, start: int = 0, stop: bool = False) -> Batch:
+    """Global arrays of this process's clips and everyone else's; see `Task` for what a batch holds.
+
+    Args:
+      local: this process's `audio` and `label`.
+      mesh: from `data_mesh`.
+      start: the place of the batch's first clip.
+      stop: whether this process was asked to stop.
+    """
+    share = len(local["label"])
+    first = start + share * jax.process_index()
+    places = np.arange(first, first + share, dtype=np.int32)
+    local = {**local, "index": places, "stop": np.full(share, stop)}
     sharded = shardings(mesh)[1]
     return {name: jax.make_array_from_process_local_data(sharded, values) for name, values in local.items()}
 

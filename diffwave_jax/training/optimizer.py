@@ -39,13 +39,23 @@ def make_optimizer(train: ConfigDict) -> optax.GradientTransformation:
 def resumed_adam(train: ConfigDict, params: Mapping, mu: Mapping, nu: Mapping, count: int) -> optax.OptState:
     """The state of `make_optimizer` after `count` steps with these first and second moments, {dotted name: array}."""
     state = jax.eval_shape(make_optimizer(train).init, params)
+    moments = {"count": jnp.asarray(count, jnp.int32), "mu": dict(mu), "nu": dict(nu)}
+    return _with_step(_replaced(state, optax.ScaleByAdamState, moments), count)
 
-    def place(part):
-        if isinstance(part, optax.ScaleByAdamState):
-            return part._replace(count=jnp.asarray(count, jnp.int32), mu=dict(mu), nu=dict(nu))
-        if isinstance(part, optax.ScaleByScheduleState):
-            return part._replace(count=jnp.asarray(count, jnp.int32))
-        return part
 
-    counted = (optax.ScaleByAdamState, optax.ScaleByScheduleState)
-    return jax.tree.map(place, state, is_leaf=lambda part: isinstance(part, counted))
+def fresh_adam(train: ConfigDict, params: Mapping, step: int) -> optax.OptState:
+    """The state of `make_optimizer` without moments yet, its learning rate that of a run after `step` steps."""
+    return _with_step(make_optimizer(train).init(params), step)
+
+
+def _with_step(state: optax.OptState, step: int) -> optax.OptState:
+    return _replaced(state, optax.ScaleByScheduleState, {"count": jnp.asarray(step, jnp.int32)})
+
+
+def _replaced(state: optax.OptState, part: type, fields: dict) -> optax.OptState:
+    """`state` with these fields in its part of that type."""
+
+    def replace(leaf):
+        return leaf._replace(**fields) if isinstance(leaf, part) else leaf
+
+    return jax.tree.map(replace, state, is_leaf=lambda leaf: isinstance(leaf, part))

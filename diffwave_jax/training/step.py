@@ -12,6 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from diffwave_jax.models import weights
 from diffwave_jax.training.tasks import Batch, Metrics, Task
 
+REPLICATED, SHARDED = PartitionSpec(), PartitionSpec("data")
+
 
 class TrainState(NamedTuple):
     """All that training changes.
@@ -47,8 +49,10 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """The jitted step: (state, batch) to (next state, metrics); the old state's memory is reused.
 
-    The batch is sharded over the mesh's axis "data", everything else replicated; XLA adds the one all-reduce of the
-    gradients. Randomness depends on the seed, the state's step and each clip's place in the global batch.
+    The batch is sharded over the mesh's axis "data", everything else replicated. Each device works on its own clips
+    and talks to the others once, when gradients and metrics are added up. Randomness depends on the seed, the state's
+    step and each clip's place in the global batch. To the task's metrics come the gradient's norm (before clipping)
+    and "stop", above 0 once any process was asked to stop, which all of them thus learn at the same step.
 
     Args:
       task: what is trained.
@@ -63,9 +67,17 @@ def make_train_step(
     def loss(params, batch, key):
         return task.loss(weights.merge(graph, params), batch, key)
 
+    def gradients(params, batch, key):
+        grads, metrics = _accumulated(jax.grad(loss, has_aux=True), params, batch, key, accumulate)
+        metrics["stop"] = (jnp.sum(batch["stop"], dtype=jnp.float32), jnp.float32(1))
+        grads, metrics = jax.lax.psum((grads, metrics), "data")
+        return jax.tree.map(lambda g: g / mesh.size, grads), metrics
+
+    all_gradients = _over_devices(gradients, mesh, (REPLICATED, SHARDED, REPLICATED))
+
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        grads, metrics = _accumulated(jax.grad(loss, has_aux=True), state.params, batch, key, accumulate)
+        grads, metrics = all_gradients(state.params, batch, key)
         updates, opt_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = optax.incremental_update(params, state.ema, 1 - ema_decay) if state.ema is not None else None
@@ -80,15 +92,23 @@ def make_validation(task: Task, graph: nnx.GraphDef, *, mesh: Mesh) -> Callable[
     """The jitted validation: (params, batch) to metrics, with the same noise every time."""
 
     def validate(params, batch):
-        return task.validation_loss(weights.merge(graph, params), batch, jax.random.key(0))[1]
+        metrics = task.validation_loss(weights.merge(graph, params), batch, jax.random.key(0))[1]
+        return jax.lax.psum(metrics, "data")
 
     replicated, sharded = shardings(mesh)
-    return jax.jit(validate, in_shardings=(replicated, sharded), out_shardings=replicated)
+    all_metrics = _over_devices(validate, mesh, (REPLICATED, SHARDED))
+    return jax.jit(all_metrics, in_shardings=(replicated, sharded), out_shardings=replicated)
+
+
+def _over_devices(function: Callable, mesh: Mesh, in_specs: tuple) -> Callable:
+    """`function` on every device with its own part of the sharded arguments; its results are the same everywhere."""
+    # Unchecked: with checks, differentiation would add up the gradients in each micro-batch instead of once.
+    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=REPLICATED, check_vma=False)
 
 
 def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
     """Replicated, and sharded by the leading axis over the mesh's axis "data"."""
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, REPLICATED), NamedSharding(mesh, SHARDED)
 
 
 def _accumulated(grad, params, batch, key, accumulate):
@@ -99,8 +119,7 @@ def _accumulated(grad, params, batch, key, accumulate):
     def body(total, micro):
         return jax.tree.map(jnp.add, total, grad(params, micro, key)), None
 
-    # Micro-batch k takes every accumulate-th clip, so each device keeps working on the clips it holds.
-    micros = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+    micros = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
     first = jax.tree.map(lambda x: x[0], micros)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(grad, params, first, key))
     (grads, metrics), _ = jax.lax.scan(body, zeros, micros)

@@ -19,8 +19,9 @@ Metrics = dict[str, jax.Array]
 class Task(Protocol):
     """The trainer's view of a task.
 
-    A batch holds `audio (B, L)`, `label (B,)` and `index (B,)`, each clip's place in the global batch. Random numbers
-    come from the key and that place alone, so they are the same however the batch is spread over devices.
+    A batch holds `audio (B, L)`, `label (B,)`, `index (B,)`, each clip's place in the global batch, and `stop (B,)`,
+    whether the process it comes from was asked to stop. Random numbers come from the key and the clip's place alone,
+    so they are the same however the batch is spread over devices.
     """
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:

@@ -1,0 +1,54 @@
+"""Joining the other processes of a run."""
+
+import dataclasses
+
+import jax
+
+from diffwave_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """Where the other processes are.
+
+    Attributes:
+      detect: ask the environment (SLURM, Cloud TPU, GKE, Open MPI), as JAX does.
+      coordinator: else the first process's HOST:PORT, reachable from all.
+      num_processes: in all.
+      process_id: this one's, from 0.
+    """
+
+    detect: bool = False
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+def join(cluster: Cluster) -> None:
+    """Makes `jax.devices()` those of all processes; must come before any computation. Without flags, does nothing.
+
+    Raises:
+      UserError: the flags are incomplete, or the other processes cannot be found.
+    """
+    explicit = (cluster.coordinator, cluster.num_processes, cluster.process_id)
+    if not cluster.detect and explicit == (None, None, None):
+        return
+    _check(cluster, explicit)
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(*explicit)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the processes of the run cannot be joined ({reason}): "
+            "give --coordinator HOST:PORT --num_processes N --process_id I"
+        ) from error
+
+
+def _check(cluster: Cluster, explicit: tuple) -> None:
+    if cluster.detect and explicit != (None, None, None):
+        raise UserError("--distributed finds the processes by itself: leave out --coordinator and what goes with it")
+    if not cluster.detect and None in explicit:
+        raise UserError("--coordinator, --num_processes and --process_id go together: give all three")
+    if not cluster.detect and not 0 <= cluster.process_id < cluster.num_processes:
+        raise UserError(f"--process_id is {cluster.process_id}; it must be from 0 to {cluster.num_processes - 1}")

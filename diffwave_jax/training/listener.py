@@ -1,0 +1,19 @@
+"""Whoever wants to hear how a run goes."""
+
+import numpy as np
+
+
+class Listener:
+    """Told of a run's progress; by default it lets everything pass."""
+
+    def message(self, text: str) -> None:
+        """One line worth reading."""
+
+    def step(self, step: int) -> None:
+        """Step number `step` is done; called with the last step of before when a run continues."""
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """What was measured up to this step, by name."""
+
+    def clips(self, step: int, audio: np.ndarray, sample_rate: int) -> None:
+        """Clips (n, L) that the model generates after this step."""

@@ -1,0 +1,120 @@
+"""Makes clips: python sample.py --n 16 --out samples [--checkpoint RUN | --pretrained NAME] [--digit 0-9] ...
+
+python sample.py --n 16 --digit 7 --guidance 1.5          sixteen sevens
+python sample.py --interpolate 3 8 --n 9                  from seed 3's voice to seed 8's
+python sample.py --denoise noisy.wav --step 25            a recording without its noise
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import jax
+
+import diffwave_jax
+from diffwave_jax import cli
+from diffwave_jax.results import wav
+from diffwave_jax.results.collection import generate_into, save_into
+from diffwave_jax.results.folder import remove_clips
+from diffwave_jax.samplers import SAMPLERS
+from diffwave_jax.settings import Settings
+
+
+def main(options: argparse.Namespace) -> None:
+    """Loads the model, makes the clips, says where they are."""
+    if options.distributed:
+        jax.distributed.initialize()
+    model = load(options)
+    settings = settings_of(options, model.config.sample)
+    if options.overwrite:
+        remove_clips(options.out)
+    if options.denoise:
+        recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
+        audio = model.denoise(recording[None], options.step, settings)
+        steps = model.steps_of(settings, start=options.step)
+        made_by = {"denoised": options.denoise.name, "from_step": options.step, "steps": steps}
+        report = save_into(options.out, model, audio, settings, normalize=options.normalize, **made_by)
+    elif options.interpolate:
+        audio = model.interpolate(*options.interpolate, options.n, settings=settings)
+        seeds = "{} to {}".format(*options.interpolate)
+        report = save_into(options.out, model, audio, settings, normalize=options.normalize, interpolated_seeds=seeds)
+    else:
+        with cli.ClipBar() as bar:
+            report = generate_into(
+                options.out,
+                model,
+                options.n,
+                settings,
+                normalize=options.normalize,
+                batch_size=options.batch_size,
+                on_progress=bar.show,
+            )
+    tell(report)
+
+
+def load(options: argparse.Namespace) -> diffwave_jax.Generator:
+    """The model asked for; the bundled one if none is."""
+    if options.checkpoint:
+        return diffwave_jax.load(options.checkpoint)
+    return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []))
+
+
+def settings_of(options: argparse.Namespace, usual) -> Settings:
+    """The settings asked for; the config's usual ones where nothing is said."""
+    sampler = options.sampler or usual.sampler
+    whole_usual_chain = sampler == usual.sampler and options.denoise is None
+    steps = (usual.steps if whole_usual_chain else None) if options.steps is None else options.steps
+    digit = usual.digit if options.digit is None else options.digit
+    guidance = (usual.guidance if digit else 1.0) if options.guidance is None else options.guidance
+    return Settings(options.seed, sampler, steps, options.eta, digit, guidance)
+
+
+def tell(report) -> None:
+    """Prints what is where."""
+    clips = "1 clip" if report.clips == 1 else f"{report.clips} clips"
+    print(f"{clips} in {report.gallery.parent} ({report.made} new); to listen, open {report.gallery}")
+    if report.clipped_samples:
+        print(
+            f"{report.clipped_samples} samples in {report.clipped_clips} clips lay outside [-1, 1] and were clipped; "
+            "--normalize scales such clips instead"
+        )
+
+
+def digits(text: str) -> tuple[int, ...]:
+    """`7`, `0-9`, `1,3,5` or `none` as classes."""
+    if text == "none":
+        return ()
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no digit; write 7, 0-9, 1,3,5 or none")
+    spans = [[int(end) for end in part.split("-")] for part in text.split(",")]
+    return tuple(digit for span in spans for digit in range(span[0], span[-1] + 1))
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--checkpoint", metavar="DIR", type=Path, help="a run's folder, or one checkpoint of it")
+    which.add_argument("--pretrained", metavar="NAME", help="a released model; without either the bundled one")
+    parser.add_argument("--n", type=int, default=16, help="number of clips (16)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("samples"), help="where they go (samples)")
+    parser.add_argument("--seed", type=int, default=0, help="clip i is the same for the same seed (0)")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="how to sample (the model's usual way)")
+    parser.add_argument("--steps", type=int, help="evaluations of the network (the model's or the sampler's usual)")
+    parser.add_argument("--eta", type=float, help="share of fresh noise, 0 to 1, for ddim and dpm++sde")
+    parser.add_argument("--digit", metavar="D", type=digits, help="7, or several that clips take in turn: 0-9 or 1,3,5")
+    parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")
+    parser.add_argument("--normalize", action="store_true", help="scale each clip to a peak of 0.95")
+    parser.add_argument("--batch-size", type=int, help="clips at a time (what memory holds)")
+    parser.add_argument("--overwrite", action="store_true", help="remove the clips that are in the folder first")
+    parser.add_argument("--distributed", action="store_true", help="share the work with the other hosts of a cluster")
+    task = parser.add_mutually_exclusive_group()
+    task.add_argument("--interpolate", nargs=2, type=int, metavar=("SEED_A", "SEED_B"), help="between two voices")
+    task.add_argument("--denoise", metavar="WAV", type=Path, help="take the noise out of a recording")
+    parser.add_argument("--step", type=int, default=25, help="for --denoise: the noisier, the higher, 0 to T - 1 (25)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.guard(main, parse(sys.argv[1:])))

@@ -1,0 +1,66 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from diffwave_jax.evaluation.clips import Clips
+from diffwave_jax.evaluation.pictures import columns_by_confidence
+from diffwave_jax.evaluation.run import DATA, PICTURE, TABLE, evaluate
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_writes_table_data_and_picture(tmp_path, recogniser, reference, real, noise, labelled):
+    audio = np.concatenate([real.audio, noise[:5]])
+    clips = Clips(audio, np.arange(15) % 10 if labelled else None)
+    report = evaluate(clips, reference, recogniser, tmp_path / "new" / "folder", num_resamples=3)
+    folder = tmp_path / "new" / "folder"
+    assert sorted(path.name for path in folder.iterdir()) == sorted([TABLE, DATA, PICTURE])
+    assert (folder / TABLE).read_text() == report.table() + "\n"
+    data = json.loads((folder / DATA).read_text())
+    assert data["clips"] == 15
+    assert data["scores"]["these clips"]["fid"]["value"] > data["scores"]["test clips"]["fid"]["value"]
+    assert ("accuracy" in data["scores"]["these clips"]) == labelled
+    picture = matplotlib.image.imread(folder / PICTURE)
+    assert picture.shape[0] > 500 and picture[..., :3].std() > 0.1
+
+
+def test_columns_run_from_the_surest_to_the_least_sure():
+    probabilities = np.full((100, 2), 0.5)
+    probabilities[:, 0] = np.linspace(0.51, 0.99, 100)
+    probabilities[:, 1] = 1 - probabilities[:, 0]
+    chosen = columns_by_confidence(probabilities, 0, num_columns=5)
+    assert chosen[0] == 99 and chosen[-1] == 0
+    assert np.all(np.diff(chosen) < 0) and len(chosen) == 5
+    assert len(columns_by_confidence(probabilities, 1)) == 0
+    assert len(columns_by_confidence(probabilities[:3], 0, num_columns=5)) == 3
+
+
+def evaluate_py(*arguments):
+    command = [sys.executable, str(ROOT / "evaluate.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_script(tmp_path, real, recogniser):
+    done = evaluate_py(ROOT / "tests" / "data" / "digits", "--out", tmp_path, "--resamples", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / TABLE).read_text()
+    assert "accuracy" in done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give one of SAMPLES_DIR, --checkpoint and --pretrained"),
+        (["tests/data/digits", "--reference", "sc09"], "python train.py --config configs/classifier.py"),
+    ],
+)
+def test_script_tells_mistakes_in_one_line(arguments, message):
+    failed = evaluate_py(*arguments)
+    assert failed.returncode == 2
+    assert message in failed.stderr and failed.stderr.count("\n") == 1

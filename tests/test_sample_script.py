@@ -1,0 +1,162 @@
+"""`sample.py` from its command line to its files."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import sample
+from diffwave_jax import checkpoint
+from diffwave_jax.config import to_dict
+from diffwave_jax.errors import UserError
+from diffwave_jax.results import wav
+from tests.tiny import tiny_generator
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    generator = tiny_generator(n_classes=10)
+    generator.config.sample.sampler, generator.config.sample.steps = "dpm++", 3
+    generator.config.sample.guidance = 2.0
+    params = {name: np.asarray(value) for name, value in generator._params.items()}
+    checkpoint.save(folder, 3, params=params, config=to_dict(generator.config))
+    return folder
+
+
+def run(*arguments) -> None:
+    sample.main(sample.parse([str(argument) for argument in arguments]))
+
+
+def wavs(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.wav"))
+
+
+def test_first_light(run_folder, tmp_path, capsys):
+    run("--n", 3, "--checkpoint", run_folder, "--out", tmp_path, "--seed", 0, "--steps", 200, "--sampler", "ddpm")
+    assert wavs(tmp_path) == ["00000.wav", "00001.wav", "00002.wav"]
+    clip = wav.read(tmp_path / "00001.wav")
+    assert clip.sample_rate == 8000 and clip.audio.shape == (256,)
+    assert clip.record.items() >= {"steps": 200, "sampler": "ddpm", "seed": 0, "guidance": 1.0}.items()
+    said = capsys.readouterr()
+    assert f"3 clips in {tmp_path} (3 new); to listen, open {tmp_path / 'index.html'}" in said.out
+    assert "3.0/3 clips" in said.err and "left" in said.err
+
+
+def test_digits_and_the_models_usual_settings(run_folder, tmp_path):
+    run("--n", 12, "--checkpoint", run_folder, "--out", tmp_path, "--digit", "0-9", "--batch-size", 5)
+    assert wavs(tmp_path) == [f"{index:05d}_digit{index % 10}.wav" for index in range(12)]
+    record = wav.read_record(tmp_path / "00007_digit7.wav")
+    assert record.items() >= {"sampler": "dpm++", "steps": 3, "guidance": 2.0, "digit": 7}.items()
+
+
+def test_out_of_range_samples_are_told_and_normalizing_helps(run_folder, tmp_path, capsys):
+    loud = ["--n", 2, "--checkpoint", run_folder, "--digit", "3", "--guidance", 40, "--steps", 2]
+    run(*loud, "--out", tmp_path / "loud")
+    assert "lay outside [-1, 1] and were clipped" in capsys.readouterr().out
+    run(*loud, "--out", tmp_path / "scaled", "--normalize")
+    assert "lay outside" not in capsys.readouterr().out
+    assert np.max(np.abs(wav.read(tmp_path / "scaled" / "00000_digit3.wav").audio)) == pytest.approx(0.95, abs=1e-4)
+
+
+def test_interpolation(run_folder, tmp_path):
+    run(
+        "--interpolate",
+        3,
+        8,
+        "--n",
+        4,
+        "--checkpoint",
+        run_folder,
+        "--out",
+        tmp_path,
+        "--sampler",
+        "ddim",
+        "--steps",
+        5,
+    )
+    assert wavs(tmp_path) == ["00000.wav", "00001.wav", "00002.wav", "00003.wav"]
+    assert wav.read_record(tmp_path / "00002.wav")["interpolated_seeds"] == "3 to 8"
+
+
+def test_denoising(run_folder, tmp_path):
+    soundfile.write(tmp_path / "noisy.wav", 0.1 * np.random.default_rng(0).standard_normal(200), 8000)
+    run("--denoise", tmp_path / "noisy.wav", "--step", 6, "--checkpoint", run_folder, "--out", tmp_path / "out")
+    record = wav.read_record(tmp_path / "out" / "00000.wav")
+    assert record.items() >= {"denoised": "noisy.wav", "from_step": 6, "steps": 7}.items()
+
+
+def test_overwriting(run_folder, tmp_path):
+    same = ["--n", 1, "--checkpoint", run_folder, "--out", tmp_path]
+    run(*same)
+    with pytest.raises(UserError, match="choose another output folder, or overwrite"):
+        run(*same, "--seed", 1)
+    run(*same, "--seed", 1, "--overwrite")
+    assert wav.read_record(tmp_path / "00000.wav")["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("7", (7,)), ("0-9", tuple(range(10))), ("1,3,5-7", (1, 3, 5, 6, 7)), ("none", ())],
+)
+def test_digit_notation(text, expected):
+    assert sample.digits(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--digit", "x"], "'x' is no digit; write 7, 0-9, 1,3,5 or none"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
+        (["--checkpoint", "nowhere"], "no checkpoint folder at"),
+        (["--sampler", "euler"], "invalid choice: 'euler'"),
+        (["--interpolate", "1", "2", "--denoise", "a.wav"], "not allowed with argument"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        sample.cli.guard(sample.main, sample.parse([*arguments, "--out", str(tmp_path / "out")]))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and message in said
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+HOST = """
+import sys, jax, sample
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+sample.main(sample.parse(sys.argv[3:]))
+"""
+
+
+def test_two_hosts_share_the_clips(run_folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    arguments = ["--n", "5", "--checkpoint", str(run_folder), "--steps", "2"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    hosts = [
+        subprocess.Popen(
+            [sys.executable, "-c", HOST, address, str(host), *arguments, "--out", str(tmp_path / "two")],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for host in range(2)
+    ]
+    said = [host.communicate(timeout=300) for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], said
+    assert "(3 new)" in said[0][0] and "(2 new)" in said[1][0]
+    run(*arguments, "--out", tmp_path / "one")
+    for name in wavs(tmp_path / "one"):
+        difference = wav.read(tmp_path / "two" / name).audio - wav.read(tmp_path / "one" / name).audio
+        assert np.max(np.abs(difference)) <= 1 / 32768  # one step of PCM16
+    assert (tmp_path / "two" / "index.html").exists()
