@@ -71,8 +71,15 @@ def get_clips(folders: list[str], recogniser: Recogniser) -> Clips:
     if folders:
         with progress_bar("reading") as progress:
             return read_folder(Path(folders[0]), recogniser, progress)
-    model = diffwave_jax.load(CHECKPOINT.value) if CHECKPOINT.value else diffwave_jax.load_pretrained(PRETRAINED.value)
-    return sample_clips(model, recogniser)
+    return sample_clips(load_model(), recogniser)
+
+
+def load_model() -> diffwave_jax.Generator:
+    """The model that the command line names."""
+    if CHECKPOINT.value:
+        return diffwave_jax.load(CHECKPOINT.value)
+    with cli.DownloadBar() as bar:
+        return diffwave_jax.load_pretrained(PRETRAINED.value, on_progress=bar.show)
 
 
 def sample_clips(model: diffwave_jax.Generator, recogniser: Recogniser) -> Clips:
