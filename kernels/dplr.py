@@ -5,17 +5,18 @@ Long Sequences with Structured State Spaces", appendix C.3); only one state of e
 """
 
 from functools import partial
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
 
-from kernels import reference, xla
+from kernels import reference
 from kernels.coefficients import Coefficients, coefficients
+from kernels.target import best_implementation, target
 
-# Modules with `spectrum(coefficients, length)` and `spectrum_gradient(coefficients, length, gradient)`.
-BACKENDS = {"xla": xla}
-
-IMPLEMENTATIONS = ("reference", *BACKENDS)
+# Each but the reference is a module here, with `spectrum(coefficients, length)` and `spectrum_gradient(coefficients,
+# length, gradient)`.
+IMPLEMENTATIONS = ("reference", "xla", "triton", "mosaic")
 
 
 def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
@@ -53,7 +54,7 @@ def dplr_kernel(dt, w, b, p, c, length: int, *, implementation: str | None = Non
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _spectrum(rows: Coefficients, length: int, backend: str) -> jax.Array:
-    return BACKENDS[backend].spectrum(rows, length)
+    return import_module(f"kernels.{backend}").spectrum(rows, length)
 
 
 def _forward(rows: Coefficients, length: int, backend: str):
@@ -62,14 +63,14 @@ def _forward(rows: Coefficients, length: int, backend: str):
 
 def _backward(length: int, backend: str, rows: Coefficients, cotangent: jax.Array):
     # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-    return (BACKENDS[backend].spectrum_gradient(rows, length, jnp.conj(cotangent)),)
+    return (import_module(f"kernels.{backend}").spectrum_gradient(rows, length, jnp.conj(cotangent)),)
 
 
 _spectrum.defvjp(_forward, _backward)
 
 
 def _choose(implementation: str | None) -> str:
-    name = "xla" if implementation is None else implementation
+    name = best_implementation(target()) if implementation is None else implementation
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
     return name

@@ -53,10 +53,11 @@ def _head_gradient(table: Nodes, head: Coefficients, gradient: jax.Array) -> Coe
     to_imaginary = jnp.concatenate([table.inverse * imaginary, -real])
     a, b = jnp.split(to_real @ factor.real.T + to_imaginary @ factor.imaginary.T, 2)
     rows = jnp.concatenate([head.a, head.b]).T
-    to_modulus2, to_real4 = dplr_math.factor_gradient(table, factor, Pair(rows @ to_real, rows @ to_imaginary))
+    to_factor = Pair(rows @ to_real, rows @ to_imaginary)
+    minus_modulus2, real4_over_t = dplr_math.factor_gradient(table, factor, to_factor)
     # As products: XLA's reduction over nodes is several times slower on a CPU.
-    modulus2, square = (to_modulus2 @ jnp.stack([jnp.ones_like(table.t), table.square], axis=1)).T
-    real4 = to_real4 @ jnp.ones_like(table.t)
+    modulus2, square = -(minus_modulus2 @ jnp.stack([jnp.ones_like(table.t), table.square], axis=1)).T
+    real4 = real4_over_t @ table.t
     stretch = dplr_math.stretch_gradient(head.b, b, head.real4, real4, square)
     return Coefficients(a, b, modulus2, modulus2, real4, jnp.zeros_like(head.beta), stretch)
 
