@@ -57,7 +57,8 @@ def load(options: argparse.Namespace) -> diffwave_jax.Generator:
     """The model asked for; the bundled one if none is."""
     if options.checkpoint:
         return diffwave_jax.load(options.checkpoint)
-    return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []))
+    with cli.DownloadBar() as bar:
+        return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
 
 
 def settings_of(options: argparse.Namespace, usual) -> Settings:
