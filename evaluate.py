@@ -59,7 +59,8 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
     if options.checkpoint:
         model = diffwave_jax.load(options.checkpoint)
     else:
-        model = diffwave_jax.load_pretrained(options.pretrained)
+        with cli.DownloadBar() as bar:
+            model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
     with progress_bar("sampling") as progress:
         return sample_clips(model, options.n, options.seed, recogniser, progress)
 

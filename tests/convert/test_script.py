@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import convert_torch_ckpt
+from diffwave_jax import cli
 from diffwave_jax.convert.to_torch import write_torch
 
 from .helpers import MODELS, random_contents
@@ -13,22 +14,27 @@ def original(tmp_path):
     return tmp_path / "original.pt"
 
 
-def run(*arguments) -> int:
-    return convert_torch_ckpt.main([str(argument) for argument in arguments])
+def run(*arguments) -> int | None:
+    """The script's exit status."""
+    options = convert_torch_ckpt.parse([str(argument) for argument in arguments])
+    try:
+        return cli.guard(convert_torch_ckpt.main, options)
+    except SystemExit as end:
+        return end.code
 
 
 def test_there_and_back(tmp_path, capsys, original):
-    assert run(original, tmp_path / "run", "--dilation-cycle", "2", "--length", "64") == 0
+    assert run(original, tmp_path / "run", "--dilation-cycle", "2", "--length", "64") is None
     said = capsys.readouterr().out
     assert "diffwave: channels 4, n_layers 2, dilation_cycle 2, length 64" in said
     assert "step 7, learning rate 0.0002, Adam state after 7 updates" in said
-    assert run("--to-torch", tmp_path / "run", tmp_path / "back.pt") == 0
+    assert run("--to-torch", tmp_path / "run", tmp_path / "back.pt") is None
     first, second = (torch.load(path, weights_only=True) for path in (original, tmp_path / "back.pt"))
     torch.testing.assert_close(second["model_state_dict"], first["model_state_dict"], rtol=0, atol=0)
 
 
 def test_weights_only(tmp_path, capsys, original):
-    assert run(original, tmp_path / "run", "--dilation-cycle=2", "--weights-only") == 0
+    assert run(original, tmp_path / "run", "--dilation-cycle=2", "--weights-only") is None
     assert "no Adam state" in capsys.readouterr().out
     assert not (tmp_path / "run" / "checkpoints" / "7" / "optimizer").exists()
 
