@@ -89,6 +89,11 @@ class Console:
             self._bar.initial = step  # where a run continues; the bar's speed is that of the steps from here on
         self._bar.update(step - self._bar.n)
 
+    def end(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
     def clips(self, step: int, audio: np.ndarray, sample_rate: int) -> None:
         """Nothing that a console could show."""
 
