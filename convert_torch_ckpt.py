@@ -7,26 +7,17 @@ python convert_torch_ckpt.py --to-torch CHECKPOINT_DIR OUT.pt
 import argparse
 import sys
 
-from absl import logging
-
+from diffwave_jax import cli
 from diffwave_jax.convert.commands import convert_from_torch, convert_to_torch
-from diffwave_jax.errors import UserError
 
 
-def main(arguments: list[str]) -> int:
-    """Converts, says what was found, and returns the exit status."""
-    logging.set_verbosity(logging.ERROR)
-    options = _parse(arguments)
-    try:
-        lines = _convert(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(*lines, sep="\n")
-    return 0
+def main(options: argparse.Namespace) -> None:
+    """Converts, and says what was found and where it went."""
+    print(*convert(options), sep="\n")
 
 
-def _convert(options: argparse.Namespace) -> list[str]:
+def convert(options: argparse.Namespace) -> list[str]:
+    """One conversion."""
     if options.to_torch:
         return convert_to_torch(options.source, options.target, ema=not options.raw_weights)
     return convert_from_torch(
@@ -39,8 +30,9 @@ def _convert(options: argparse.Namespace) -> list[str]:
     )
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="PyTorch checkpoint (.pt); with --to-torch a run's folder or one checkpoint")
     parser.add_argument("target", help="folder to write; with --to-torch the .pt file")
     parser.add_argument("--to-torch", action="store_true", help="convert ours to PyTorch's")
@@ -57,4 +49,4 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.guard(main, parse(sys.argv[1:])))

@@ -1,14 +1,18 @@
 """Evaluates spoken digits: python evaluate.py SAMPLES_DIR [--reference sc09], or --checkpoint to sample first.
 
-The table is printed, and written with the data and a picture into --out.
+python evaluate.py samples                                        FSDD as reference and the bundled classifier: offline
+python evaluate.py samples --reference sc09 --archive speech_commands_v0.02.tar.gz
+python evaluate.py --checkpoint runs/digits --n 1000
+
+The table is printed, and written with its data and a picture into --out.
 """
 
+import argparse
 import contextlib
 import sys
 from pathlib import Path
 
 import numpy as np
-from absl import flags
 from tqdm import tqdm
 
 import diffwave_jax
@@ -22,42 +26,23 @@ from diffwave_jax.evaluation.scores import PROTOCOLS
 
 TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A run or checkpoint to sample from, instead of SAMPLES_DIR.")
-PRETRAINED = flags.DEFINE_string("pretrained", None, "A released model to sample from, instead of SAMPLES_DIR.")
-NUM_CLIPS = flags.DEFINE_integer("n", 1000, "Clips to sample.", lower_bound=2)
-SEED = flags.DEFINE_integer("seed", 0, "Of the sampling.")
-REFERENCE = flags.DEFINE_string(
-    "reference", "fsdd", "Real speech: sc09, fsdd, or an archive in Speech Commands' layout."
-)
-ARCHIVE = flags.DEFINE_string("archive", "", "Where --reference lies, if it is neither bundled nor to be downloaded.")
-CLASSIFIER = flags.DEFINE_string(
-    "classifier", None, f"A trained classifier's run; none for the bundled one, or for sc09 {TRAINED}."
-)
-PROTOCOL = flags.DEFINE_enum("protocol", "definition", PROTOCOLS, "The papers' definitions, or the published script's.")
-RESAMPLES = flags.DEFINE_integer(
-    "resamples", 200, "Bootstrap resamples for the 95 % intervals; 0 for none.", lower_bound=0
-)
-OUT = flags.DEFINE_string("out", "evaluation", "Folder for the results.")
 
-
-def main(argv):
+def main(options: argparse.Namespace) -> None:
     """Gets the clips, scores them and prints the table."""
-    if len(argv[1:]) + bool(CHECKPOINT.value) + bool(PRETRAINED.value) != 1:
-        raise UserError("give one of SAMPLES_DIR, --checkpoint and --pretrained: what is to be evaluated?")
-    recogniser = load_classifier()
-    clips = get_clips(argv[1:], recogniser)
+    recogniser = load_classifier(options)
+    clips = get_clips(options, recogniser)
     with progress_bar("reference") as progress:
-        reference = load_reference(REFERENCE.value, recogniser, ARCHIVE.value, progress)
-    out, settings = Path(OUT.value), {"protocol": PROTOCOL.value, "num_resamples": RESAMPLES.value}
+        reference = load_reference(options.reference, recogniser, options.archive, progress)
+    settings = {"protocol": options.protocol, "num_resamples": options.resamples}
     with progress_bar("listening") as progress:
-        report = evaluate(clips, reference, recogniser, out, progress=progress, **settings)
+        report = evaluate(clips, reference, recogniser, options.out, progress=progress, **settings)
     print(report.table())
 
 
-def load_classifier() -> Recogniser:
+def load_classifier(options: argparse.Namespace) -> Recogniser:
     """The classifier asked for, or the one that suits the reference."""
-    if CLASSIFIER.value or REFERENCE.value != "sc09":
-        return load_recogniser(CLASSIFIER.value)
+    if options.classifier or options.reference != "sc09":
+        return load_recogniser(options.classifier)
     if not TRAINED.is_dir():
         raise UserError(
             f"no classifier in {TRAINED}: train it first (python train.py --config configs/classifier.py "
@@ -66,22 +51,28 @@ def load_classifier() -> Recogniser:
     return load_recogniser(TRAINED)
 
 
-def get_clips(folders: list[str], recogniser: Recogniser) -> Clips:
-    """Clips from the one place that the command line names."""
-    if folders:
+def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
+    """Clips from the folder or the model that the command line names."""
+    if options.folder:
         with progress_bar("reading") as progress:
-            return read_folder(Path(folders[0]), recogniser, progress)
-    model = diffwave_jax.load(CHECKPOINT.value) if CHECKPOINT.value else diffwave_jax.load_pretrained(PRETRAINED.value)
-    return sample_clips(model, recogniser)
-
-
-def sample_clips(model: diffwave_jax.Generator, recogniser: Recogniser) -> Clips:
-    """Clips of a model, by turns of each of its classes."""
-    n_classes = model.config.model.n_classes
-    labels = np.arange(NUM_CLIPS.value) % n_classes if n_classes else None
+            return read_folder(options.folder, recogniser, progress)
+    if options.checkpoint:
+        model = diffwave_jax.load(options.checkpoint)
+    else:
+        with cli.DownloadBar() as bar:
+            model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
     with progress_bar("sampling") as progress:
-        settings = {"seed": SEED.value, "digit": range(n_classes) or None, **model.config.sample}
-        audio = model.generate(NUM_CLIPS.value, on_step=progress, **settings)
+        return sample_clips(model, options.n, options.seed, recogniser, progress)
+
+
+def sample_clips(model: diffwave_jax.Generator, n: int, seed: int, recogniser: Recogniser, on_step) -> Clips:
+    """Clips as the model usually makes them, by turns of each of its classes."""
+    usual, classes = model.config.sample, range(model.config.model.n_classes)
+    digit, guidance = (classes, usual.guidance) if classes else (None, 1.0)
+    audio = model.generate(
+        n, seed, steps=usual.steps, sampler=usual.sampler, digit=digit, guidance=guidance, on_step=on_step
+    )
+    labels = np.arange(n) % len(classes) if classes else None
     return Clips(recogniser.fit(audio, model.sample_rate), labels)
 
 
@@ -97,5 +88,23 @@ def progress_bar(name: str):
         yield show
 
 
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", metavar="SAMPLES_DIR", type=Path, nargs="?", help="WAV files of any sample rate")
+    what.add_argument("--checkpoint", metavar="DIR", type=Path, help="a run to sample from")
+    what.add_argument("--pretrained", metavar="NAME", help="a released model to sample from")
+    parser.add_argument("--n", type=int, default=1000, help="clips to sample (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
+    parser.add_argument("--reference", default="fsdd", help="real speech: sc09, fsdd or an archive's path (fsdd)")
+    parser.add_argument("--archive", default="", help="where sc09 or fsdd lies (sc09: downloaded; fsdd: bundled)")
+    parser.add_argument("--classifier", metavar="DIR", help=f"a classifier's run (sc09: {TRAINED}; else: bundled)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="whose definitions (the papers')")
+    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap; 0 for no intervals (200)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="for the results")
+    return parser.parse_args(arguments)
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    sys.exit(cli.guard(main, parse(sys.argv[1:])))

@@ -9,6 +9,7 @@ shown apart. A forward pass is timed after every 5th step, so that both sides se
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -57,22 +58,41 @@ def measure(generator: Generator, steps: list[int], *, guided: bool) -> None:
     name = generator.config.model.name
     print(f"{name}: kernels, compilation and first steps {time.perf_counter() - start:.1f} s", flush=True)
     for count in steps:
-        forwards, seconds = [], -time.perf_counter()
+        watch = Stopwatch(forward)
+        generator.generate(1, steps=count, sampler="ddpm", batch_size=1, on_step=watch.on_step, **settings)
+        print(f"{name}: {count} steps, {watch.report()}", flush=True)
 
-        def on_step(done, total, forwards=forwards):
-            if done % FORWARD_EVERY == 0:
-                begin = time.perf_counter()
-                forward()
-                forwards.append(time.perf_counter() - begin)
 
-        generator.generate(1, steps=count, sampler="ddpm", batch_size=1, on_step=on_step, **settings)
-        seconds += time.perf_counter() - sum(forwards)
-        mean = np.mean(forwards)
-        print(
-            f"{name}: {count} steps {seconds:.1f} s a clip, forward {mean:.3f} s "
-            f"(of {len(forwards)}), ratio {seconds / mean:.1f} = {seconds / mean / count:.3f} x steps",
-            flush=True,
+class Stopwatch:
+    """Times the steps of a chain, and a forward pass after every 5th, in seconds on the clock and of all cores."""
+
+    def __init__(self, forward: Callable[[], None]):
+        self._forward = forward
+        self._steps, self._forwards = [], []
+        self._begin = self._now()
+
+    def on_step(self, done: int, total: int) -> None:
+        """Called by the chain after each step."""
+        self._steps.append(self._now() - self._begin)
+        if done % FORWARD_EVERY == 0:
+            begin = self._now()
+            self._forward()
+            self._forwards.append(self._now() - begin)
+        self._begin = self._now()
+
+    def report(self) -> str:
+        """The chain's time, and a step's over a forward pass's: by the mean, the median, and the mean in CPU time."""
+        steps, forwards = np.array(self._steps), np.array(self._forwards)
+        clock, cpu = steps.mean(axis=0) / forwards.mean(axis=0)
+        median = np.median(steps[:, 0]) / np.median(forwards[:, 0])
+        return (
+            f"{steps[:, 0].sum():.1f} s a clip = {clock:.3f} x steps x forward pass "
+            f"({forwards[:, 0].mean():.3f} s, mean of {len(forwards)}); by medians {median:.3f}, in CPU time {cpu:.3f}"
         )
+
+    @staticmethod
+    def _now() -> np.ndarray:
+        return np.array([time.perf_counter(), time.process_time()])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Many chains, in batches that fit the devices."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 
 from diffwave_jax.chain import Chain, Clips, clip_keys, start_noise
 from diffwave_jax.errors import UserError
@@ -116,4 +116,4 @@ def free_memory(device: jax.Device) -> int:
     statistics = device.memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] - statistics["bytes_in_use"]
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+    return psutil.virtual_memory().available // jax.local_device_count()

@@ -127,3 +127,24 @@ class ClipBar:
                 total=total, unit="clip", bar_format=shape, mininterval=pause, smoothing=0.05, dynamic_ncols=True
             )
         self._bar.update(done - self._bar.n)
+
+
+class DownloadBar:
+    """Shows how far a download is; a line now and then in a log."""
+
+    def __enter__(self) -> "DownloadBar":
+        self._bar = None
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, total: int | None) -> None:
+        """Moves the bar to `done` of `total` bytes."""
+        if self._bar is None:
+            pause = 0.1 if sys.stderr.isatty() else 30
+            self._bar = tqdm(
+                total=total, initial=done, unit="B", unit_scale=True, mininterval=pause, dynamic_ncols=True
+            )
+        self._bar.update(done - self._bar.n)

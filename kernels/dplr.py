@@ -5,17 +5,14 @@ Long Sequences with Structured State Spaces", appendix C.3); only one state of e
 """
 
 from functools import partial
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
 
-from kernels import reference, xla
+from kernels import reference
 from kernels.coefficients import Coefficients, coefficients
-
-# Modules with `spectrum(coefficients, length)` and `spectrum_gradient(coefficients, length, gradient)`.
-BACKENDS = {"xla": xla}
-
-IMPLEMENTATIONS = ("reference", *BACKENDS)
+from kernels.target import choose
 
 
 def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
@@ -28,8 +25,8 @@ def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = N
       p: low-rank vectors, (H, M) or (1, M), complex.
       c: output vectors (D, H, M), complex, D = 1 or 2 directions, stored multiplied by `(I - dA^length)^T`.
       length: length of the kernels whose spectrum this is, at least 1; odd or even.
-      implementation: None for the platform's best, or a name in `IMPLEMENTATIONS`. All compute in float32 but
-        "reference", which computes in the precision it is given.
+      implementation: None for the platform's best, or a name of `kernels.target.IMPLEMENTATIONS`. All compute in
+        float32 but "reference", which computes in the precision it is given.
 
     Returns:
       (D, H, length // 2 + 1) complex; differentiable in every array.
@@ -39,7 +36,7 @@ def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = N
     """
     dt, w, b, p, c = (jnp.asarray(x) for x in (dt, w, b, p, c))
     _check_shapes(dt, w, b, p, c, length)
-    implementation = _choose(implementation)
+    implementation = choose(implementation)
     if implementation == "reference":
         return reference.dplr_spectrum(dt, w, b, p, c, length)
     return _spectrum(coefficients(dt, w, b, p, c), length, implementation)
@@ -53,7 +50,7 @@ def dplr_kernel(dt, w, b, p, c, length: int, *, implementation: str | None = Non
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _spectrum(rows: Coefficients, length: int, backend: str) -> jax.Array:
-    return BACKENDS[backend].spectrum(rows, length)
+    return import_module(f"kernels.{backend}").spectrum(rows, length)
 
 
 def _forward(rows: Coefficients, length: int, backend: str):
@@ -62,17 +59,10 @@ def _forward(rows: Coefficients, length: int, backend: str):
 
 def _backward(length: int, backend: str, rows: Coefficients, cotangent: jax.Array):
     # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-    return (BACKENDS[backend].spectrum_gradient(rows, length, jnp.conj(cotangent)),)
+    return (import_module(f"kernels.{backend}").spectrum_gradient(rows, length, jnp.conj(cotangent)),)
 
 
 _spectrum.defvjp(_forward, _backward)
-
-
-def _choose(implementation: str | None) -> str:
-    name = "xla" if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
-    return name
 
 
 def _check_shapes(dt, w, b, p, c, length: int) -> None:

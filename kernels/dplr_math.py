@@ -19,25 +19,36 @@ Two things keep float32 accurate next to an eigenvalue, where little is left of 
 Gradients are pairs `dL / d real, dL / d imaginary`; with y = f(x) analytic, x's is `conj(f'(x))` times y's.
 """
 
+from kernels.arithmetic import PLAIN, Arithmetic
 from kernels.complex_pair import Pair
 
 
-def factor(nodes, modulus2, modulus2_low, real4) -> Pair:
-    """F, from a table of nodes and the coefficients of states that broadcast against it."""
-    difference = (modulus2 - nodes.square) + (modulus2_low - nodes.square_low)
-    return Pair(difference * nodes.inverse, -real4).reciprocal()
+def factor(nodes, modulus2, modulus2_low, real4, arithmetic: Arithmetic = PLAIN) -> Pair:
+    """F, from tables of nodes and the coefficients of states that broadcast against them."""
+    real = ((modulus2 - nodes.square) + (modulus2_low - nodes.square_low)) * nodes.inverse
+    inverse = arithmetic.reciprocal(arithmetic.multiply_add(real, real, real4 * real4))
+    return Pair(real * inverse, real4 * inverse)
 
 
-def factor_gradient(nodes, factor: Pair, gradient: Pair) -> tuple:
-    """F's gradient to that of `modulus2` and of `real4`, each still to be summed over the nodes."""
-    square = (factor * factor).conjugate()
-    gradient = square * gradient
-    return -gradient.real * nodes.inverse, gradient.imaginary
+def factor_gradient(nodes, factor: Pair, gradient: Pair, arithmetic: Arithmetic = PLAIN) -> tuple:
+    """F's gradient to minus that of `modulus2`, and to that of `real4` over t; each still to be summed over nodes.
+
+    `F^2 / t` is the derivative, up to the sign, to `modulus2`.
+    """
+    multiply_add, subtract_product, _ = arithmetic
+    over_t = nodes.inverse * factor.real
+    real = subtract_product(nodes.inverse * factor.imaginary, factor.imaginary, over_t * factor.real)
+    half = over_t * factor.imaginary
+    imaginary = half + half
+    return (
+        multiply_add(real, gradient.real, imaginary * gradient.imaginary),
+        subtract_product(imaginary, gradient.real, real * gradient.imaginary),
+    )
 
 
 def stretch_gradient(b, to_b, real4, to_real4, to_square):
     """To `Coefficients.stretch` of a head; `to_square` is the sum over nodes of `4 t^2` times `modulus2`'s gradient."""
-    return (b * to_b).sum() + (real4 * to_real4).sum() - 2 * to_square.sum()
+    return (b * to_b).sum((-2, -1)) + (real4 * to_real4).sum(-1) - 2 * to_square.sum(-1)
 
 
 def spectrum(t, beta, sums: list[Pair]) -> list[Pair]:
@@ -54,13 +65,12 @@ def spectrum_gradient(t, beta, sums: list[Pair], gradients: list[Pair]) -> list[
     bq, *sums_p, pq = sums
     to_bc = [Pair(1.0, -t) * gradient for gradient in gradients]
     ratio = _ratio(beta, bq, pq).conjugate()
-    correction = sum_pairs([pc.conjugate() * gradient for pc, gradient in zip(sums_p, to_bc, strict=True)])
+    correction = _sum([pc.conjugate() * gradient for pc, gradient in zip(sums_p, to_bc, strict=True)])
     to_bq = -(_one_plus(pq).reciprocal().conjugate() * correction)
     return [*to_bc, to_bq, *(ratio * gradient for gradient in to_bc), ratio * to_bq]
 
 
-def sum_pairs(pairs: list[Pair]) -> Pair:
-    """Of at least one."""
+def _sum(pairs: list[Pair]) -> Pair:
     total = pairs[0]
     for pair in pairs[1:]:
         total = total + pair

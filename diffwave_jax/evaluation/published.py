@@ -9,6 +9,8 @@ AM score there is the paper's own, `metrics.am_score`. What differs from the def
 - Statistically different bins: as a fraction of the 50 cells.
 """
 
+import warnings
+
 import numpy as np
 from scipy import linalg, special
 
@@ -21,8 +23,18 @@ def frechet_distance(generated, reference):
     reference = as_features("reference features", reference, at_least=2)
     shift = generated.mean(axis=0) - reference.mean(axis=0)
     covariance_1, covariance_2 = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (generated, reference))
-    root = linalg.sqrtm(covariance_2 @ covariance_1)
+    root = _root_of_product(covariance_2, covariance_1)
     return float(np.sum(shift**2) + np.trace(covariance_1 + covariance_2 - 2 * root).real)
+
+
+def _root_of_product(first, second):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", linalg.LinAlgWarning)  # of singular products, which the script lets pass
+        root = linalg.sqrtm(first @ second)
+        if not np.isfinite(root).all():
+            offset = 1e-4 * np.eye(len(first))
+            root = linalg.sqrtm((first + offset) @ (second + offset))
+    return root
 
 
 def inception_score(probabilities):

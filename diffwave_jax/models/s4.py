@@ -84,14 +84,12 @@ class S4(nnx.Module):
         self.glu = glu
 
     def spectrum(self, length: int) -> jax.Array:
-        """Spectrum (H, length + 1) complex64 of the whole filter, to be computed once and used on many inputs.
+        """Spectrum (H, length) complex64 of the whole filter, to be computed once and used on many inputs.
 
-        Both kernels and the skip term D lie in one circular filter of 2 x length taps: forward from 0 up, backward
-        from -1 down.
+        Both kernels and the skip term D lie in one filter, see `filter_spectrum`.
         """
         forward, backward = self.kernel(length)
-        forward = forward.at[:, 0].add(self.D[...])
-        return jnp.fft.rfft(jnp.concatenate([forward, backward[:, ::-1]], axis=-1))
+        return filter_spectrum(forward.at[:, 0].add(self.D[...]), backward)
 
     def __call__(self, u: jax.Array, spectrum: jax.Array) -> jax.Array:
         """(B, L, H) to (B, L, H), with `spectrum` from `self.spectrum(L)`."""
@@ -99,12 +97,30 @@ class S4(nnx.Module):
         return nnx.glu(y) if self.glu else y
 
 
+def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:
+    """Spectrum (H, L) complex64 for `convolve` of filters with taps `forward` (H, L) at 0, 1, ... and `backward` (H, L)
+    at -1, -2, ...
+
+    Neither inputs nor results reach beyond L samples, so filters may be taken modulo z^2L + 1: a tap at -j returns at
+    2L - j with its sign changed. For real signals that ring is the complex numbers modulo z^L - i, and substituting
+    exp(i pi / 2L) x for z makes it circular: a complex FFT of length L does the work of a padded one of length 2L, in
+    half to two thirds of the time on CPU ("right-angle convolution", Crandall & Fagin 1994, "Discrete weighted
+    transforms and large-integer arithmetic").
+    """
+    return jnp.fft.fft(jax.lax.complex(forward, -backward[:, ::-1]) * _twist(forward.shape[-1]))
+
+
 def convolve(u: jax.Array, spectrum: jax.Array) -> jax.Array:
-    """Channel-wise convolution of `u` (B, L, H) with filters of `spectrum` (H, L + 1), by FFTs of length 2 L."""
-    length = u.shape[1]
-    u_hat = jnp.fft.rfft(jnp.swapaxes(u.astype(jnp.float32), 1, 2), n=2 * length)
-    y = jnp.fft.irfft(u_hat * spectrum, n=2 * length)[..., :length]
-    return jnp.swapaxes(y, 1, 2)
+    """Channel-wise convolution of `u` (B, L, H) with filters of `spectrum` (H, L), see `filter_spectrum`."""
+    twist = _twist(u.shape[1])
+    u_hat = jnp.fft.fft(jnp.swapaxes(u.astype(jnp.float32), 1, 2) * twist)
+    y = jnp.fft.ifft(u_hat * spectrum)
+    return jnp.swapaxes(jnp.real(y * twist.conj()), 1, 2)
+
+
+def _twist(length: int) -> np.ndarray:
+    """exp(i pi n / 2L) for n in 0..L-1, complex64."""
+    return np.exp(0.5j * np.pi * np.arange(length) / length).astype(np.complex64)
 
 
 def _initial_C(random: np.random.Generator, log_dt: np.ndarray, n_pairs: int, l_max: int) -> np.ndarray:

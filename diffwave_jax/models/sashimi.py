@@ -104,7 +104,7 @@ class S4Block(nnx.Module):
         )
 
     def __call__(self, x: jax.Array, embedding: jax.Array, spectrum: jax.Array) -> jax.Array:
-        """(B, L, H) to (B, L, H), with the step's embedding (B, 512) and the filter (H, L + 1) of `s4.spectrum`."""
+        """(B, L, H) to (B, L, H), with the step's embedding (B, 512) and the filter (H, L) of `s4.spectrum`."""
         return x + self.s4(self.norm(x) + self.step(embedding)[:, None], spectrum)
 
 

@@ -36,5 +36,5 @@ def random_contents(model: dict, seed: int = 0, *, optimizer: bool = True) -> Co
         elif name.endswith("w_imag"):
             weights[name] = np.abs(weights[name]) * 30
     mu = {name: normal(value.shape) for name, value in weights.items()}
-    nu = {name: np.square(normal(value.shape)) for name, value in weights.items()}
+    nu = {name: 0.1 + np.square(normal(value.shape)) for name, value in weights.items()}
     return Contents(model, weights, 7, 2e-4, Adam(7, mu, nu) if optimizer else None)

@@ -14,6 +14,13 @@ def test_frechet_distance_agrees_with_the_symmetric_one():
     assert published.frechet_distance(first, second) == pytest.approx(metrics.frechet_distance(first, second), rel=1e-6)
 
 
+def test_frechet_distance_of_a_singular_product_is_close_and_does_not_warn(recwarn):
+    first, second = RANDOM.standard_normal((10, 12)), RANDOM.standard_normal((300, 12))
+    # 0.05 of about 10: a root near singular, or the script's offset of 1e-4 on every axis.
+    assert published.frechet_distance(first, second) == pytest.approx(metrics.frechet_distance(first, second), abs=0.05)
+    assert not recwarn
+
+
 def test_inception_score_takes_the_divergence_over_clips():
     order = np.random.RandomState(0).permutation(300)
     first, second = PROBABILITIES[order[:150]], PROBABILITIES[order[150:]]

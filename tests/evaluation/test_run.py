@@ -10,6 +10,8 @@ import pytest
 from diffwave_jax.evaluation.clips import Clips
 from diffwave_jax.evaluation.pictures import columns_by_confidence
 from diffwave_jax.evaluation.run import DATA, PICTURE, TABLE, evaluate
+from evaluate import sample_clips
+from tests.tiny import tiny_generator
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +43,21 @@ def test_columns_run_from_the_surest_to_the_least_sure():
     assert len(columns_by_confidence(probabilities[:3], 0, num_columns=5)) == 3
 
 
+def test_samples_of_a_model_take_turns_of_its_classes(recogniser):
+    model, seen = tiny_generator(n_classes=10), []
+    model.config.sample.steps = 2
+    clips = sample_clips(model, 12, 3, recogniser, lambda done, total: seen.append((done, total)))
+    np.testing.assert_array_equal(clips.labels, np.arange(12) % 10)
+    assert clips.audio.shape == (12, recogniser.length) and seen[-1][0] == seen[-1][1]
+    np.testing.assert_array_equal(clips.audio[:, : model.length], model.generate(12, 3, 2, "ddpm", digit=range(10)))
+
+
+def test_samples_of_an_unconditional_model_have_no_labels(recogniser):
+    model = tiny_generator()
+    model.config.sample.steps = 2
+    assert sample_clips(model, 3, 0, recogniser, None).labels is None
+
+
 def evaluate_py(*arguments):
     command = [sys.executable, str(ROOT / "evaluate.py"), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -56,7 +73,7 @@ def test_script(tmp_path, real, recogniser):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give one of SAMPLES_DIR, --checkpoint and --pretrained"),
+        ([], "one of the arguments SAMPLES_DIR --checkpoint --pretrained is required"),
         (["tests/data/digits", "--reference", "sc09"], "python train.py --config configs/classifier.py"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 import kernels
 
-FAST = ["xla"]
+FAST = ["xla", "triton"]
 PARAMETERS = ("dt", "w", "b", "p", "c")
 
 # (heads, states, directions, length, tied): one state, one head, odd lengths, no multiple of anything.
@@ -135,7 +135,7 @@ def test_nothing_of_heads_times_states_times_nodes_is_kept():
         ({"w": np.ones((3, 4))}, r"w must have shape \(2, 4\) or \(1, 4\), found \(3, 4\)"),
         ({"c": np.ones((3, 2, 4))}, "c must have shape"),
         ({"length": 0}, "length must be at least 1"),
-        ({"implementation": "cuda"}, "'cuda' is unknown: choose one of reference, xla"),
+        ({"implementation": "cuda"}, "'cuda' is unknown: choose one of reference, xla, triton"),
     ],
 )
 def test_bad_input(replace, message, dplr_parameters):

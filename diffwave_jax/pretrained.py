@@ -1,0 +1,147 @@
+"""The released models by name: downloaded once, converted, and kept in the user's cache folder."""
+
+import dataclasses
+import json
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from diffwave_jax import checkpoint
+from diffwave_jax.convert.from_torch import read_torch
+from diffwave_jax.convert.ours import write_ours
+from diffwave_jax.convert.torch_reader import open_checkpoint
+from diffwave_jax.download import OnProgress, Unreachable, download, sha256
+from diffwave_jax.errors import UserError
+from diffwave_jax.generator import Generator, load
+
+CACHE_VARIABLE = "DIFFWAVE_JAX_CACHE"
+BUNDLED = "digits"  # a folder of `bundled/`: the model that comes with the package
+RELEASES = "https://github.com/RF5/DiffWave-unconditional/releases/download"
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A released PyTorch checkpoint.
+
+    Attributes:
+      url: where it is.
+      size: its bytes, None while unknown.
+      sha256: of the file, None while unknown: then that of the first download counts.
+    """
+
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+RELEASED = {
+    "diffwave_sc09": Release(f"{RELEASES}/v0.1/diffwave_sc09_1M_steps.pt"),
+    "sashimi_diffwave_500k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_500k_steps.pt"),
+    "sashimi_diffwave_800k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_800k_steps.pt"),
+}
+
+
+def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Generator:
+    """A released model, ready to generate.
+
+    Args:
+      name: a name in `RELEASED`, or that of the model that comes with the package.
+      on_progress: called with the bytes done and the bytes in all while a model is downloaded.
+
+    Raises:
+      UserError: an unknown name; not downloaded yet and the download fails.
+    """
+    return load(pretrained_folder(name, on_progress=on_progress))
+
+
+def pretrained_folder(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Path:
+    """The checkpoint folder of a released model, made if need be; see `load_pretrained`."""
+    if name == BUNDLED:
+        return Path(__file__).parent / "bundled" / BUNDLED
+    if name not in RELEASED:
+        raise UserError(f"no pretrained model is called {name!r}: there are {', '.join([BUNDLED, *RELEASED])}")
+    folder = cache_folder() / "pretrained" / name
+    converted = folder / "converted"
+    if not _is_complete(converted):
+        with _locked(folder):
+            if not _is_complete(converted):  # another process may have been faster
+                file = torch_file(RELEASED[name], folder, on_progress=on_progress)
+                write_ours(converted, read_torch(file, optimizer=False))
+    return converted
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this package, or what the environment variable DIFFWAVE_JAX_CACHE names."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("diffwave_jax", appauthor=False)
+
+
+def torch_file(release: Release, folder: Path, *, on_progress: OnProgress | None = None) -> Path:
+    """The released file in `folder`, downloaded if it is not there, its size and SHA-256 recorded beside it.
+
+    Raises:
+      UserError: it cannot be downloaded, or it is not what it should be or what it was.
+    """
+    file = folder / release.url.rsplit("/", 1)[1]
+    record = file.with_name(file.name + ".json")
+    if not file.exists():
+        record.unlink(missing_ok=True)
+        _download(release, file, on_progress)
+    if not record.exists():
+        _write_atomically(record, json.dumps({"url": release.url, **_facts(file)}, indent=1))
+    elif wrong := _mismatch(file, json.loads(record.read_text())):
+        raise UserError(f"{file} has changed since its download ({wrong}): remove it, and it is downloaded again")
+    return file
+
+
+def _download(release: Release, file: Path, on_progress: OnProgress | None) -> None:
+    def check(part: Path) -> None:
+        if wrong := _mismatch(part, dataclasses.asdict(release)):
+            raise UserError(f"{release.url} gave another file than the released one ({wrong}): try again later")
+        try:
+            with open_checkpoint(part):
+                pass
+        except UserError as error:
+            raise UserError(f"{release.url} did not give a PyTorch checkpoint: {error}") from error
+
+    try:
+        download(release.url, file, check=check, on_progress=on_progress)
+    except Unreachable as error:
+        raise UserError(
+            f"{error}; with the file fetched by hand: python convert_torch_ckpt.py {file.name} DIR, then --checkpoint "
+            "DIR, or diffwave_jax.load(DIR)"
+        ) from error
+
+
+def _facts(file: Path) -> dict:
+    return {"size": file.stat().st_size, "sha256": sha256(file)}
+
+
+def _mismatch(file: Path, expected: dict) -> str | None:
+    """Which of `size` and `sha256` is not as expected; what is expected may be None, that is, unknown."""
+    for what, found in _facts(file).items():
+        if expected[what] not in (None, found):
+            return f"{what} {found}, expected {expected[what]}"
+    return None
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+def _locked(folder: Path) -> AbstractContextManager:
+    """The folder, made if need be, for this process alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / "lock").acquire()
+    except OSError as error:
+        raise UserError(f"the cache folder {folder} cannot be used ({error.strerror}): set {CACHE_VARIABLE}") from error
+
+
+def _is_complete(run: Path) -> bool:
+    return run.is_dir() and bool(checkpoint.steps(run))

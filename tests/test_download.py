@@ -1,0 +1,161 @@
+import socket
+
+import pytest
+
+from diffwave_jax import download as download_module
+from diffwave_jax.download import Unreachable, download, sha256
+from diffwave_jax.errors import UserError
+from tests.file_server import Behaviour, FileServer
+
+CONTENT = bytes(range(256)) * 4000  # a megabyte
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(download_module, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(download_module, "CHUNK", 2**16)
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "folder" / "model.pt"
+
+
+def fetch(behaviour: Behaviour, target, check=lambda part: None, on_progress=None):
+    with FileServer(behaviour) as server:
+        download(server.url, target, check=check, on_progress=on_progress)
+
+
+def files(target) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_a_file_and_its_progress(target):
+    seen = []
+    fetch(Behaviour(CONTENT), target, on_progress=lambda *now: seen.append(now))
+    assert target.read_bytes() == CONTENT
+    assert files(target) == ["model.pt"]
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+def test_a_length_that_is_not_announced(target):
+    seen = []
+    fetch(Behaviour(CONTENT, says_length=False), target, on_progress=lambda *now: seen.append(now))
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), None)
+
+
+def test_broken_connections_are_taken_up_where_they_broke(target):
+    behaviour = Behaviour(CONTENT, break_after=[300_000, 200_000, 0, 1, 400_000])
+    fetch(behaviour, target)
+    assert target.read_bytes() == CONTENT
+    starts = [None, 300_000, 500_000, 500_000, 500_001, 900_001]
+    assert behaviour.requests == [start and f"bytes={start}-" for start in starts]
+
+
+def test_the_next_call_continues_what_the_last_one_left(target):
+    behaviour = Behaviour(CONTENT, break_after=[300_000, 0, 0, 0])
+    with FileServer(behaviour) as server:
+        with pytest.raises(Unreachable, match="ended after 300000 of 1024000 bytes"):
+            download(server.url, target, check=lambda part: None)
+        assert files(target) == ["model.pt.part", "model.pt.part.json"]
+        download(server.url, target, check=lambda part: None)
+    assert target.read_bytes() == CONTENT
+    assert behaviour.requests[0] is None and set(behaviour.requests[1:]) == {"bytes=300000-"}
+    assert files(target) == ["model.pt"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"etag": '"v2"', "content": CONTENT[::-1]},  # another version: the old part is of no use
+        {"etag": None, "content": CONTENT[::-1]},
+        {"ranges": False},
+        {"content": CONTENT[:200_000]},  # the part is longer than the file: HTTP 416
+    ],
+    ids=["another version", "no version", "no parts", "a shorter file"],
+)
+def test_what_cannot_be_continued_starts_again(target, change):
+    behaviour = Behaviour(CONTENT, break_after=[300_000, 0, 0, 0])
+    with FileServer(behaviour) as server:
+        with pytest.raises(Unreachable):
+            download(server.url, target, check=lambda part: None)
+        for field, value in change.items():
+            setattr(behaviour, field, value)
+        download(server.url, target, check=lambda part: None)
+    assert target.read_bytes() == behaviour.content
+
+
+def test_without_a_version_nothing_is_continued(target):
+    behaviour = Behaviour(CONTENT, etag=None, break_after=[300_000, 200_000])
+    fetch(behaviour, target)
+    assert target.read_bytes() == CONTENT
+    assert behaviour.requests == [None, None, None]
+
+
+def test_a_part_that_begins_at_the_wrong_place_is_not_used(target):
+    behaviour = Behaviour(CONTENT, break_after=[300_000], range_shift=7)
+    fetch(behaviour, target)
+    assert target.read_bytes() == CONTENT
+    assert behaviour.requests == [None, "bytes=300000-", None]
+
+
+@pytest.mark.parametrize("note", ["", "{", "[1]", '{"url": 1}'])
+def test_a_damaged_note_of_the_part_starts_again(target, note):
+    target.parent.mkdir()
+    target.with_name("model.pt.part").write_bytes(b"something else")
+    target.with_name("model.pt.part.json").write_text(note)
+    fetch(Behaviour(CONTENT), target)
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("status", [404, 403, 410])
+def test_a_refusal_is_final(target, status):
+    behaviour = Behaviour(CONTENT, status=[status] * 9)
+    with pytest.raises(Unreachable, match=f"HTTP {status}"):
+        fetch(behaviour, target)
+    assert len(behaviour.requests) == 1
+    assert files(target) == []
+
+
+def test_a_passing_trouble_of_the_server_is_waited_for(target):
+    behaviour = Behaviour(CONTENT, status=[503, 429, 500])
+    fetch(behaviour, target)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_lasting_trouble_of_the_server_is_not(target):
+    behaviour = Behaviour(CONTENT, status=[503] * 9)
+    with pytest.raises(Unreachable, match="503"):
+        fetch(behaviour, target)
+    assert len(behaviour.requests) == 4
+
+
+def test_nobody_there(target):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(Unreachable, match=r"cannot be reached .*[Cc]onnection refused"):
+            download(f"http://127.0.0.1:{nobody.getsockname()[1]}/x", target, check=lambda part: None)
+    assert not target.exists()
+
+
+def test_what_the_check_refuses_is_removed(target):
+    def refuse(part):
+        assert part.read_bytes() == CONTENT
+        raise UserError("not what was wanted")
+
+    with pytest.raises(UserError, match="not what was wanted"):
+        fetch(Behaviour(CONTENT), target, check=refuse)
+    assert files(target) == []
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        fetch(Behaviour(CONTENT), tmp_path / "file" / "model.pt")
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2

@@ -1,0 +1,166 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from diffwave_jax import download as download_module
+from diffwave_jax import load_pretrained, pretrained
+from diffwave_jax.convert.commands import convert_from_torch
+from diffwave_jax.convert.to_torch import write_torch
+from diffwave_jax.errors import UserError
+from diffwave_jax.generator import load
+from tests.convert.helpers import MODELS, random_contents
+from tests.file_server import Behaviour, FileServer
+
+NAME = "sashimi_diffwave_800k_sc09"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(download_module, "PAUSES", (0.0,))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "pretrained" / NAME
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("released") / "model.pt"
+    write_torch(path, random_contents(MODELS["sashimi"]))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def serve(monkeypatch, released):
+    """A function that serves a released model as told, by default as it is; gives the server and its behaviour."""
+    servers = []
+
+    def start(content: bytes = released, **behaviour) -> Behaviour:
+        behaviour = Behaviour(content, **behaviour)
+        servers.append(FileServer(behaviour).__enter__())
+        monkeypatch.setitem(pretrained.RELEASED, NAME, pretrained.Release(servers[-1].url))
+        return behaviour
+
+    yield start
+    for server in servers:
+        server.__exit__()
+
+
+def test_the_released_names_and_places():
+    assert {name: release.url.rsplit("/", 2)[1:] for name, release in pretrained.RELEASED.items()} == {
+        "diffwave_sc09": ["v0.1", "diffwave_sc09_1M_steps.pt"],
+        "sashimi_diffwave_500k_sc09": ["v0.2", "sashimi_sc09_500k_steps.pt"],
+        "sashimi_diffwave_800k_sc09": ["v0.2", "sashimi_sc09_800k_steps.pt"],
+    }
+
+
+def test_downloaded_once_converted_and_kept(cache, serve, released):
+    behaviour, seen = serve(), []
+    model = load_pretrained(NAME, on_progress=lambda *now: seen.append(now))
+    assert seen[-1] == (len(released), len(released))
+    expected = random_contents(MODELS["sashimi"]).weights
+    assert model.num_parameters == sum(value.size for value in expected.values())
+    assert json.loads((cache / "model.pt.json").read_text())["size"] == len(released)
+    again = load_pretrained(NAME)
+    assert len(behaviour.requests) == 1
+    assert again.fingerprint == model.fingerprint
+    assert not list(cache.glob("*.part*"))
+
+
+def test_it_generates_the_four_ways(cache, serve):
+    serve()
+    model = load_pretrained(NAME)
+    audio = model.generate(2, seed=3, steps=4)
+    z = model.latents(2, seed=3)
+    w = model.z2w(z, interp_t=50)
+    for clips in (audio, w, model.generate_from_latent(z), model.generate_from_w(w, interp_t=50)):
+        assert np.asarray(clips).shape == (2, 64)
+        assert np.asarray(clips).dtype == np.float32
+        assert np.all(np.isfinite(clips))
+
+
+def test_it_is_the_model_that_the_file_converts_to(cache, serve, tmp_path, released):
+    serve()
+    (tmp_path / "by_hand.pt").write_bytes(released)
+    convert_from_torch(tmp_path / "by_hand.pt", tmp_path / "run", clip_length=64)
+    assert load(tmp_path / "run").fingerprint == load_pretrained(NAME).fingerprint
+
+
+def test_an_interrupted_download_goes_on(cache, serve, released):
+    behaviour = serve(break_after=[100_000, 0])
+    with pytest.raises(UserError, match="ended after 100000"):
+        load_pretrained(NAME)
+    assert (cache / "model.pt.part").stat().st_size == 100_000
+    load_pretrained(NAME)
+    assert behaviour.requests == [None, "bytes=100000-", "bytes=100000-"]
+
+
+def test_offline_with_nothing_cached_says_how_to_convert_by_hand(cache, serve):
+    serve(status=[404])
+    with pytest.raises(UserError, match=r"404.*by hand: python convert_torch_ckpt.py model.pt DIR") as caught:
+        load_pretrained(NAME)
+    assert "\n" not in str(caught.value)
+
+
+def test_offline_with_the_model_cached(cache, serve):
+    behaviour = serve()
+    first = load_pretrained(NAME)
+    behaviour.status = [404] * 9
+    assert load_pretrained(NAME).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize("content", [b"<html>Please log in</html>", b"", b"PK\x03\x04" + bytes(1000)])
+def test_wrong_content_is_refused_and_not_kept(cache, serve, content):
+    serve(content)
+    with pytest.raises(UserError, match="did not give a PyTorch checkpoint"):
+        load_pretrained(NAME)
+    assert sorted(path.name for path in cache.iterdir()) == ["lock"]
+
+
+def test_a_checkpoint_of_something_else_is_named(cache, serve, tmp_path):
+    torch.save({"model_state_dict": {"fc.weight": torch.zeros(2)}}, tmp_path / "other.pt")
+    serve((tmp_path / "other.pt").read_bytes())
+    with pytest.raises(UserError, match=r"fc\.weight"):
+        load_pretrained(NAME)
+    assert not (cache / "converted").exists()
+
+
+@pytest.mark.parametrize(("field", "value"), [("size", 5), ("sha256", "0" * 64)])
+def test_a_file_other_than_the_known_one_is_refused(cache, serve, monkeypatch, field, value):
+    serve()
+    known = dataclasses.replace(pretrained.RELEASED[NAME], **{field: value})
+    monkeypatch.setitem(pretrained.RELEASED, NAME, known)
+    with pytest.raises(UserError, match=f"another file than the released one .{field} .*expected {value}"):
+        load_pretrained(NAME)
+    assert not (cache / "model.pt").exists()
+
+
+def test_a_cached_file_that_has_changed_is_noticed(cache, serve, released):
+    serve()
+    folder = cache.parent / "elsewhere"
+    file = pretrained.torch_file(pretrained.RELEASED[NAME], folder)
+    assert pretrained.torch_file(pretrained.RELEASED[NAME], folder) == file
+    file.write_bytes(released[:-1] + b"x")
+    with pytest.raises(UserError, match=r"has changed since its download \(sha256"):
+        pretrained.torch_file(pretrained.RELEASED[NAME], folder)
+
+
+def test_an_unknown_name_and_a_cache_that_cannot_be_used(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"'sashimi'.*diffwave_sc09, sashimi_diffwave_500k_sc09"):
+        load_pretrained("sashimi")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(UserError, match=pretrained.CACHE_VARIABLE):
+        load_pretrained(NAME)
+
+
+def test_the_cache_folder_follows_the_platform(monkeypatch, tmp_path):
+    monkeypatch.delenv(pretrained.CACHE_VARIABLE, raising=False)
+    assert pretrained.cache_folder().name == "diffwave_jax"
+    monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path))
+    assert pretrained.cache_folder() == tmp_path
