@@ -94,10 +94,9 @@ def _with_lengths(contents: Contents, model: dict) -> tuple[Contents, str]:
 
 def output_difference(first: Contents, second: Contents) -> float:
     """The largest difference of the two networks' outputs on a clip of noise, at a middle diffusion step."""
-    samples = first.model["length"]
-    x = jax.random.normal(jax.random.key(0), (1, samples))
     outputs = []
     for contents in (first, second):
         generator = Generator(config_of(contents), contents.weights)
+        x = jax.random.normal(jax.random.key(0), (1, generator.length))
         outputs.append(np.asarray(generator.predict_noise(x, np.asarray([generator.diffusion.num_steps // 2]))))
     return float(np.max(np.abs(outputs[0] - outputs[1])))

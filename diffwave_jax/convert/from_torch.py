@@ -90,8 +90,8 @@ def _number(file: TorchFile, key: str, kind: type, default: float | None) -> flo
     value = file.content.get(key)
     if value is None:
         return default
-    if not isinstance(value, int | float) or not np.isfinite(value) or value < 0:
-        raise UserError(f"{file.path}: {key} is {value!r}, expected a number; the file is damaged")
+    if not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise UserError(f"{file.path}: {key} is {_shown(value)}, expected a number; the file is damaged")
     return kind(value)
 
 
@@ -124,7 +124,7 @@ def _adam_state(file: TorchFile, saved: object, n_parameters: int) -> tuple[dict
     for name, expected in ADAM_HYPERPARAMETERS.items():
         if group.get(name, expected) != expected:
             raise UserError(
-                f"{file.path}: Adam's {name} is {group[name]!r}, the original's is {expected!r}; "
+                f"{file.path}: Adam's {name} is {_shown(group[name])}, the original's is {expected!r}; "
                 "convert with --weights-only"
             )
     if len(numbers) != n_parameters or not all(isinstance(number, int) for number in numbers):
@@ -155,8 +155,15 @@ def _count(file: TorchFile, entry: dict) -> int:
     if isinstance(step, TensorReference) and step.shape == ():
         step = file.read(step).item()
     if not isinstance(step, int | float) or not 0 <= step < 2**31 or step != int(step):
-        raise UserError(f"{file.path}: Adam's step is {step!r}, expected a whole number; convert with --weights-only")
+        raise UserError(
+            f"{file.path}: Adam's step is {_shown(step)}, expected a whole number; convert with --weights-only"
+        )
     return int(step)
+
+
+def _shown(value: object) -> str:
+    """The value for a message; a container might be endless."""
+    return f"a {type(value).__name__}" if isinstance(value, dict | list) else f"{value!r:.60}"
 
 
 def _on_host(array: np.ndarray) -> jax.Array:

@@ -23,7 +23,9 @@ class _Layer(NamedTuple):
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         if name not in self.shapes:
-            raise UserError(f"the checkpoint lacks the tensor {self.prefix}{name}: it is not one of the original's")
+            raise UserError(
+                f"the checkpoint lacks the tensor {self.prefix}{name}, expected with {dimensions} dimensions"
+            )
         if len(self.shapes[name]) != dimensions:
             raise UserError(
                 f"the tensor {self.prefix}{name} has shape {self.shapes[name]}, where {dimensions} dimensions are "
