@@ -66,7 +66,8 @@ def settings_of(options: argparse.Namespace, usual) -> Settings:
     sampler = options.sampler or usual.sampler
     whole_usual_chain = sampler == usual.sampler and options.denoise is None
     steps = (usual.steps if whole_usual_chain else None) if options.steps is None else options.steps
-    digit = usual.digit if options.digit is None else options.digit
+    usual_digit = () if options.denoise else usual.digit  # nobody knows what a recording says
+    digit = usual_digit if options.digit is None else options.digit
     guidance = (usual.guidance if digit else 1.0) if options.guidance is None else options.guidance
     return Settings(options.seed, sampler, steps, options.eta, digit, guidance)
 

@@ -34,7 +34,8 @@ def _parse(argv: list[str]) -> list[str]:
         if "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
             flags.FLAGS["config"].value.to_dict()  # a config file that failed to load says so only when it is used
     except (AttributeError, KeyError) as error:
-        _fail(f"unknown config field {error.args[0]}: diffwave_jax/config.py and the model's config list them all")
+        field = str(error.args[0]).strip("\"'")
+        _fail(f"unknown config field {field!r}: diffwave_jax/config.py and the model's config list them all")
     except OSError as error:
         _fail(f"the config file cannot be loaded: {str(error).splitlines()[-1].strip()}")
     except (flags.Error, TypeError, ValueError) as error:
@@ -88,6 +89,11 @@ class Console:
         if self._bar.n == 0:
             self._bar.initial = step  # where a run continues; the bar's speed is that of the steps from here on
         self._bar.update(step - self._bar.n)
+
+    def end(self) -> None:
+        """Leaves the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
 
     def clips(self, step: int, audio: np.ndarray, sample_rate: int) -> None:
         """Nothing that a console could show."""

@@ -1,5 +1,6 @@
 """State-space convolution kernels: DPLR spectra and Cauchy sums."""
 
+from kernels.cauchy import cauchy
 from kernels.dplr import dplr_kernel, dplr_spectrum
 
-__all__ = ["dplr_kernel", "dplr_spectrum"]
+__all__ = ["cauchy", "dplr_kernel", "dplr_spectrum"]

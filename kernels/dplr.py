@@ -12,11 +12,7 @@ import jax.numpy as jnp
 
 from kernels import reference
 from kernels.coefficients import Coefficients, coefficients
-from kernels.target import best_implementation, target
-
-# Each but the reference is a module here, with `spectrum(coefficients, length)` and `spectrum_gradient(coefficients,
-# length, gradient)`.
-IMPLEMENTATIONS = ("reference", "xla", "triton", "mosaic")
+from kernels.target import choose
 
 
 def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
@@ -29,8 +25,8 @@ def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = N
       p: low-rank vectors, (H, M) or (1, M), complex.
       c: output vectors (D, H, M), complex, D = 1 or 2 directions, stored multiplied by `(I - dA^length)^T`.
       length: length of the kernels whose spectrum this is, at least 1; odd or even.
-      implementation: None for the platform's best, or a name in `IMPLEMENTATIONS`. All compute in float32 but
-        "reference", which computes in the precision it is given.
+      implementation: None for the platform's best, or a name of `kernels.target.IMPLEMENTATIONS`. All compute in
+        float32 but "reference", which computes in the precision it is given.
 
     Returns:
       (D, H, length // 2 + 1) complex; differentiable in every array.
@@ -40,7 +36,7 @@ def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = N
     """
     dt, w, b, p, c = (jnp.asarray(x) for x in (dt, w, b, p, c))
     _check_shapes(dt, w, b, p, c, length)
-    implementation = _choose(implementation)
+    implementation = choose(implementation)
     if implementation == "reference":
         return reference.dplr_spectrum(dt, w, b, p, c, length)
     return _spectrum(coefficients(dt, w, b, p, c), length, implementation)
@@ -67,13 +63,6 @@ def _backward(length: int, backend: str, rows: Coefficients, cotangent: jax.Arra
 
 
 _spectrum.defvjp(_forward, _backward)
-
-
-def _choose(implementation: str | None) -> str:
-    name = best_implementation(target()) if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
-    return name
 
 
 def _check_shapes(dt, w, b, p, c, length: int) -> None:

@@ -36,8 +36,7 @@ def sums_over_states(
     arithmetic: Arithmetic, nodes: NodeBlock, load_state: Callable[[object], State], states: int, products: int
 ) -> list[Pair]:
     """The sums R of every product."""
-    # A zero that lies in registers as the loaded values do.
-    zero = nodes.inverse - nodes.inverse
+    zero = zero_like(nodes.inverse)
 
     def add_state(n, sums):
         state = load_state(n)
@@ -59,6 +58,11 @@ def _add_to_sums(arithmetic, nodes, state: State, factor: Pair, sums: list[Pair]
     ]
 
 
+def zero_like(loaded):
+    """A zero that lies in registers as the loaded values do."""
+    return loaded - loaded
+
+
 class StateGradient(NamedTuple):
     """Sums over nodes, not yet over the lanes of the arrays: to `a`, to `b`, and the three of `dplr_math`."""
 
@@ -69,9 +73,9 @@ class StateGradient(NamedTuple):
     minus_square: object
 
     @staticmethod
-    def start(products: int, zero) -> "StateGradient":
-        """Every sum is this zero."""
-        return StateGradient([zero] * products, [zero] * products, zero, zero, zero)
+    def of(sums: list, products: int) -> "StateGradient":
+        """From its leaves."""
+        return StateGradient(sums[:products], sums[products : 2 * products], *sums[2 * products :])
 
 
 def add_state_gradient(

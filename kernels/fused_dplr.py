@@ -1,29 +1,15 @@
 """The fused kernels from the outside: padding, the grids, and what is read and written, for any Pallas backend."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from kernels import packing, programs
+from kernels.backend import Backend, NodeSums
 from kernels.block_sizes import BlockSizes, round_up
 from kernels.coefficients import Coefficients
-
-
-class Backend(NamedTuple):
-    """What differs between Pallas's backends.
-
-    `launch(program, name, grid, warps, out_shape)` is a function of trees of arrays, which runs `program(index,
-    arithmetic, *references)` over the grid. `states_gradient` is the program that needs the backend's own layout,
-    `block_sizes(heads, states, nodes)` the table of its sizes.
-    """
-
-    launch: Callable
-    states_gradient: Callable
-    block_sizes: Callable
 
 
 def spectrum(backend: Backend, coefficients: Coefficients, length: int, sizes: BlockSizes | None = None) -> jax.Array:
@@ -52,12 +38,11 @@ def spectrum_gradient(
     tables, rows = packing.tables(length, padded), packing.rows(coefficients)
     to_sums = _sums_gradient(backend, tables, rows, coefficients.beta, packing.pad_gradient(gradient, padded), sizes)
     rows = packing.pad_states(rows, round_up(states, sizes.states))
-    program = partial(backend.states_gradient, sizes=sizes)
-    grid = chunks, rows.shape[2] // sizes.states, heads
-    out_shape = (jax.ShapeDtypeStruct((chunks, *rows.shape), jnp.float32),)
-    launch = backend.launch(program, "dplr_backward_states", grid, sizes.state_warps, out_shape)
-    (sums,) = launch(tables, rows, *to_sums)
-    return packing.unpack_gradient(coefficients, sums.sum(0))
+    node_sums = NodeSums(
+        "dplr_backward_states", programs.load_gradient_block, programs.add_gradient_block, rows.shape[1]
+    )
+    sums = backend.sum_over_nodes(node_sums, sizes, chunks, rows, (tables, *to_sums))
+    return packing.unpack_gradient(coefficients, sums)
 
 
 def _sums_gradient(backend, tables, rows, beta, gradient, sizes) -> tuple[jax.Array, jax.Array]:

@@ -12,9 +12,11 @@ from jax.experimental import pallas as pl
 from jax.experimental.mosaic.gpu import FragmentedArray
 from jax.experimental.pallas import mosaic_gpu as plmosaic
 
-from kernels import fused, fused_dplr, packing, programs
+from kernels import fused_cauchy, fused_dplr
 from kernels.arithmetic import PLAIN
-from kernels.block_sizes import mosaic_block_sizes
+from kernels.backend import Backend, NodeSums
+from kernels.block_sizes import BlockSizes, mosaic_block_sizes
+from kernels.fused import zero_like
 from kernels.target import interpreted
 
 THREADS = 128
@@ -73,28 +75,25 @@ def _layout(nodes: int):
     return plmosaic.Layout.WG_STRIDED((nodes,), vec_size=min(4, nodes // THREADS))
 
 
-def _states_gradient(index, arithmetic, tables, rows, to_real, to_imaginary, sums, *, sizes):
+def _node_sums(index, arithmetic, rows, inputs, out, *, sums: NodeSums, sizes: BlockSizes):
     """Arrays (nodes,), a few states side by side: every thread loads its nodes once for all of them."""
     chunk, group, head = index
     mine = [group * sizes.states + i for i in range(sizes.states)]
-    states = [packing.state([rows[head, i, n] for i in range(rows.shape[1])]) for n in mine]
+    states = [[rows[head, i, n] for i in range(rows.shape[1])] for n in mine]
+
+    def load(i):
+        where = pl.ds((chunk * sizes.chunk + i) * sizes.state_nodes, sizes.state_nodes)
+        return sums.load(head, where, *inputs)
 
     def add_block(i, totals):
-        where = pl.ds((chunk * sizes.chunk + i) * sizes.state_nodes, sizes.state_nodes)
-        nodes = programs.load_nodes(tables, where)._replace(t=tables.t[where])
-        gradients = programs.load_gradients(to_real, to_imaginary, head, where)
-        return [
-            fused.add_state_gradient(arithmetic, nodes, state, gradients, total)
-            for state, total in zip(states, totals, strict=True)
-        ]
+        block = load(i)
+        return [sums.add(arithmetic, block, state, total) for state, total in zip(states, totals, strict=True)]
 
-    first = tables.inverse[pl.ds(0, sizes.state_nodes)]
-    # A zero that lies in registers as the loaded values do.
-    start = fused.StateGradient.start(to_real.shape[1], first - first)
-    totals = lax.fori_loop(0, sizes.chunk, add_block, [start] * sizes.states)
-    for n, total in zip(mine, totals, strict=True):
-        for i, x in enumerate(jax.tree.leaves(total)):
-            sums[chunk, head, i, n] = jnp.sum(x)
+    zero = zero_like(jax.tree.leaves(load(0))[0])
+    start = [[zero] * sums.count] * sizes.states
+    for n, totals in zip(mine, lax.fori_loop(0, sizes.chunk, add_block, start), strict=True):
+        for i, total in enumerate(totals):
+            out[chunk, head, i, n] = jnp.sum(total)
 
 
 def _reciprocal(x):
@@ -112,7 +111,9 @@ def _reciprocal(x):
 # Mosaic's compiler fuses multiplications and additions by itself.
 _ARITHMETIC = PLAIN._replace(reciprocal=_reciprocal)
 
-_BACKEND = fused_dplr.Backend(_launch, _states_gradient, mosaic_block_sizes)
+BACKEND = Backend(_launch, _node_sums, mosaic_block_sizes)
 
-spectrum = partial(fused_dplr.spectrum, _BACKEND)
-spectrum_gradient = partial(fused_dplr.spectrum_gradient, _BACKEND)
+spectrum = partial(fused_dplr.spectrum, BACKEND)
+spectrum_gradient = partial(fused_dplr.spectrum_gradient, BACKEND)
+cauchy_sums = partial(fused_cauchy.sums, BACKEND)
+cauchy_gradient = partial(fused_cauchy.gradient, BACKEND)

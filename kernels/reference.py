@@ -1,4 +1,4 @@
-"""The plain reference: the formula as it stands, in the precision of its inputs. It defines the meaning."""
+"""The plain references: the formulas as they stand, in the precision of its inputs. They define the meaning."""
 
 import jax
 import jax.numpy as jnp
@@ -26,3 +26,10 @@ def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
     q = jnp.conj(p)
     correction = (1 + omega) * r(b, q) * r(p, c) / (1 + (1 + omega) * r(p, q))
     return 2 * (r(b, c) - correction)
+
+
+def cauchy(v, z, w) -> jax.Array:
+    """Arguments as in `kernels.cauchy`."""
+    terms = v[..., None, :] / (z[:, None] - w[..., None, :])
+    conjugates = jnp.conj(v)[..., None, :] / (z[:, None] - jnp.conj(w)[..., None, :])
+    return (terms + conjugates).sum(-1)

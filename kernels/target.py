@@ -8,6 +8,10 @@ from typing import NamedTuple
 
 import jax
 
+# Each but the reference is a module here: `spectrum(coefficients, length)`, `spectrum_gradient(coefficients, length,
+# gradient)`, `cauchy_sums` and `cauchy_gradient`.
+IMPLEMENTATIONS = ("reference", "xla", "triton", "mosaic")
+
 
 class Target(NamedTuple):
     """A platform, and an NVIDIA GPU's compute capability."""
@@ -60,3 +64,15 @@ def best_implementation(target: Target) -> str:
     if mosaic and (prefer_mosaic or not triton):
         return "mosaic"
     return "triton" if triton else "xla"
+
+
+def choose(implementation: str | None) -> str:
+    """The name of an implementation; None for the best on the present target.
+
+    Raises:
+      ValueError: there is none of that name.
+    """
+    name = best_implementation(target()) if implementation is None else implementation
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
+    return name

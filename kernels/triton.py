@@ -11,9 +11,10 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 
-from kernels import fused, fused_dplr, packing, programs
+from kernels import fused_cauchy, fused_dplr
 from kernels.arithmetic import PLAIN, Arithmetic
-from kernels.block_sizes import triton_block_sizes
+from kernels.backend import Backend, NodeSums
+from kernels.block_sizes import BlockSizes, triton_block_sizes
 from kernels.target import interpreted
 
 
@@ -32,25 +33,22 @@ def _launch(program, name: str, grid: tuple[int, ...], warps: int, out_shape: tu
     return partial(run, arithmetic=_ASSEMBLY, interpret=False)
 
 
-def _states_gradient(index, arithmetic, tables, rows, to_real, to_imaginary, sums, *, sizes):
+def _node_sums(index, arithmetic, rows, inputs, out, *, sums: NodeSums, sizes: BlockSizes):
     """Arrays (states, nodes): every warp has two states, and loads 16 bytes of nodes a lane for both."""
     chunk, group, head = index
     columns = pl.ds(group * sizes.states, sizes.states)
     shape = sizes.states, sizes.state_nodes
-    state = packing.state([jnp.broadcast_to(rows[head, i, columns][:, None], shape) for i in range(rows.shape[1])])
+    mine = [jnp.broadcast_to(rows[head, i, columns][:, None], shape) for i in range(rows.shape[1])]
     # Two-dimensional indices: every warp loads the nodes it needs, without an exchange through shared memory.
     lanes = lax.broadcasted_iota(jnp.int32, shape, 1)
 
-    def add_block(i, total):
+    def add_block(i, totals):
         where = (chunk * sizes.chunk + i) * sizes.state_nodes + lanes
-        nodes = programs.load_nodes(tables, where)._replace(t=tables.t[where])
-        gradients = programs.load_gradients(to_real, to_imaginary, head, where)
-        return fused.add_state_gradient(arithmetic, nodes, state, gradients, total)
+        return sums.add(arithmetic, sums.load(head, where, *inputs), mine, totals)
 
-    start = fused.StateGradient.start(to_real.shape[1], jnp.zeros(shape, jnp.float32))
-    total = lax.fori_loop(0, sizes.chunk, add_block, start)
-    for i, x in enumerate(jax.tree.leaves(total)):
-        sums[chunk, head, i, columns] = jnp.sum(x, axis=1)
+    start = [jnp.zeros(shape, jnp.float32)] * sums.count
+    for i, total in enumerate(lax.fori_loop(0, sizes.chunk, add_block, start)):
+        out[chunk, head, i, columns] = jnp.sum(total, axis=1)
 
 
 def _assembly(code: str):
@@ -72,7 +70,9 @@ _ASSEMBLY = Arithmetic(
     reciprocal=_assembly("rcp.approx.ftz.f32 $0, $1;"),
 )
 
-_BACKEND = fused_dplr.Backend(_launch, _states_gradient, triton_block_sizes)
+BACKEND = Backend(_launch, _node_sums, triton_block_sizes)
 
-spectrum = partial(fused_dplr.spectrum, _BACKEND)
-spectrum_gradient = partial(fused_dplr.spectrum_gradient, _BACKEND)
+spectrum = partial(fused_dplr.spectrum, BACKEND)
+spectrum_gradient = partial(fused_dplr.spectrum_gradient, BACKEND)
+cauchy_sums = partial(fused_cauchy.sums, BACKEND)
+cauchy_gradient = partial(fused_cauchy.gradient, BACKEND)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kernels import dplr_math
+from kernels import cauchy_math, dplr_math
 from kernels.coefficients import Coefficients, Nodes, nodes
 from kernels.complex_pair import Pair
 
@@ -20,19 +20,44 @@ BLOCK_SIZE = 2**18
 def spectrum(coefficients: Coefficients, length: int) -> jax.Array:
     """(D, H, nodes) complex64."""
     table = nodes(length)
-    return jnp.moveaxis(_map_heads(lambda head: _head_spectrum(table, head), coefficients, table), 1, 0)
+    size = coefficients.modulus2.shape[1] * table.t.size
+    return jnp.moveaxis(_map_heads(lambda head: _head_spectrum(table, head), coefficients, size), 1, 0)
 
 
 def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array) -> Coefficients:
     """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
     table = nodes(length)
     operands = coefficients, jnp.moveaxis(gradient, 1, 0)
-    return _map_heads(lambda head_and_gradient: _head_gradient(table, *head_and_gradient), operands, table)
+    size = coefficients.modulus2.shape[1] * table.t.size
+    return _map_heads(lambda head_and_gradient: _head_gradient(table, *head_and_gradient), operands, size)
 
 
-def _map_heads(function, operands, table: Nodes):
-    coefficients = operands if isinstance(operands, Coefficients) else operands[0]
-    size_of_a_head = coefficients.modulus2.shape[1] * table.t.size
+def cauchy_sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Real and imaginary part (H, L) of the sums, from the rows (H, 4, M) of `kernels.cauchy_math.Poles`."""
+    size = rows.shape[2] * z_real.size
+    return _map_heads(lambda head: _head_cauchy(head, z_real, z_imaginary), rows, size)
+
+
+def cauchy_gradient(rows, z_real, z_imaginary, to_real, to_imaginary) -> tuple:
+    """The gradient of the rows and of z, from that of the sums."""
+
+    def head_gradient(operands):
+        head, *gradients = operands
+        return jax.vjp(_head_cauchy, head, z_real, z_imaginary)[1](tuple(gradients))
+
+    operands = rows, to_real, to_imaginary
+    to_rows, *to_z = _map_heads(head_gradient, operands, rows.shape[2] * z_real.size)
+    return to_rows, *(x.sum(0) for x in to_z)
+
+
+def _head_cauchy(head, z_real, z_imaginary) -> tuple[jax.Array, jax.Array]:
+    z, poles = Pair(z_real, z_imaginary), cauchy_math.Poles(*head[:, :, None])
+    factor = cauchy_math.factor(z, poles)
+    real, imaginary = head[:2] @ factor.real, head[:2] @ factor.imaginary
+    return tuple(Pair(real[0], imaginary[0]) + z * Pair(real[1], imaginary[1]))
+
+
+def _map_heads(function, operands, size_of_a_head: int):
     return lax.map(function, operands, batch_size=max(1, BLOCK_SIZE // size_of_a_head))
 
 

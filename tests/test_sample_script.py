@@ -93,6 +93,17 @@ def test_denoising(run_folder, tmp_path):
     assert record.items() >= {"denoised": "noisy.wav", "from_step": 6, "steps": 7}.items()
 
 
+def test_the_models_usual_digits():
+    usual = tiny_generator(n_classes=10).config.sample
+    usual.digit, usual.guidance = (4, 5), 3.0
+    plain = sample.settings_of(sample.parse([]), usual)
+    assert plain.digit == (4, 5) and plain.guidance == 3.0
+    asked = sample.settings_of(sample.parse(["--digit", "none"]), usual)
+    assert asked.digit == () and asked.guidance == 1.0
+    recording = sample.settings_of(sample.parse(["--denoise", "a.wav"]), usual)
+    assert recording.digit == () and recording.steps is None
+
+
 def test_overwriting(run_folder, tmp_path):
     same = ["--n", 1, "--checkpoint", run_folder, "--out", tmp_path]
     run(*same)

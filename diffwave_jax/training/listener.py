@@ -17,3 +17,6 @@ class Listener:
 
     def clips(self, step: int, audio: np.ndarray, sample_rate: int) -> None:
         """Clips (n, L) that the model generates after this step."""
+
+    def end(self) -> None:
+        """The run is over, well or not."""

@@ -1,5 +1,6 @@
 """The training run: from a config and a folder to a trained checkpoint, through any number of interruptions."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,16 +65,22 @@ class Run:
         Raises:
           UserError: the loss is not finite, or the run's checkpoints are of another configuration.
         """
-        with StopRequest() as stop, self._checkpoints:
-            state = self._start()
-            for step in range(int(state.step) + 1, self.config.train.num_steps + 1):
-                state, metrics = self._step(state, self._feed.next(stop=bool(stop.name)))
-                self._settle(before=(step, metrics))
-                asked = self._asked(stop)
-                self._report(step, state, final=bool(asked) or step == self.config.train.num_steps)
-                if asked:
-                    self._say(f"{asked}: saved step {step}; the same command continues from there")
-                    break
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._tell, "end")
+            stop = ending.enter_context(StopRequest())  # until the last checkpoint is on disk
+            ending.enter_context(self._checkpoints)
+            return self._train(stop)
+
+    def _train(self, stop: StopRequest) -> TrainState:
+        state = self._start()
+        for step in range(int(state.step) + 1, self.config.train.num_steps + 1):
+            state, metrics = self._step(state, self._feed.next(stop=bool(stop.name)))
+            self._settle(before=(step, metrics))
+            asked = self._asked(stop)
+            self._report(step, state, final=bool(asked) or step == self.config.train.num_steps)
+            if asked:
+                self._say(f"{asked}: saved step {step}; the same command continues from there")
+                break
         return state
 
     def _start(self) -> TrainState:

@@ -45,6 +45,12 @@ class TensorBoard(Listener):
             self._writer.add_image(f"mel_spectrograms/{number}", picture, step, dataformats="HWC")
         self._writer.flush()
 
+    def end(self) -> None:
+        """Closes the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
 
 def _tag(name: str) -> str:
     if name.startswith("validation_"):

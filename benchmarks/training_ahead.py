@@ -1,0 +1,133 @@
+"""What a full-size training step needs on devices that are not there: memory, communication, XLA's time estimate.
+
+    python benchmarks/training_ahead.py --target cpu --model sashimi --batch 1,4,16 --dtype float32 --remat 0,1
+    python benchmarks/training_ahead.py --target h100 --hosts 2 --model sashimi --batch 12
+    python benchmarks/training_ahead.py --table
+
+Each combination is compiled once and its figures are appended to `benchmarks/results/training_ahead.jsonl`; those that
+are there already are passed over. The targets: `cpu` (this machine), `h100` (needs jax[cuda13] and the target's
+description as `--target_config`), `v5e` (8 chips; needs libtpu). Set JAX_PLATFORMS=cpu for all of them. Batches are per
+device. SaShiMi's l_max is one per stage, (16000, 4000, 1000).
+"""
+
+import argparse
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "training_ahead.jsonl"
+GPU_FLAGS = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"  # no device to tune on
+KEYS = ("target", "devices", "model", "batch", "dtype", "remat")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", choices=["cpu", "h100", "v5e"], default="cpu")
+    parser.add_argument("--target_config", type=Path, help="h100: XLA's description of the GPU")
+    parser.add_argument("--hosts", type=int, default=0, help="h100: hosts of 8 GPUs; 0 for one GPU")
+    parser.add_argument("--model", default="sashimi,diffwave")
+    parser.add_argument("--batch", default="1,4,16")
+    parser.add_argument("--dtype", default="float32,bfloat16")
+    parser.add_argument("--remat", default="0,1")
+    parser.add_argument("--table", action="store_true", help="print what was measured and leave")
+    return parser.parse_args()
+
+
+def main():
+    """Compiles what is asked for and not known yet."""
+    args = arguments()
+    if args.table:
+        return print("\n".join(table(load())))
+    if args.target == "h100":
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}"
+    devices = target_devices(args)
+    known = {tuple(row[key] for key in KEYS) for row in load()}
+    choices = (args.model.split(","), map(int, args.batch.split(",")), args.dtype.split(","))
+    for model, batch, dtype, remat in itertools.product(*choices, [bool(int(r)) for r in args.remat.split(",")]):
+        case = dict(zip(KEYS, (args.target, len(devices), model, batch, dtype, remat), strict=True))
+        if tuple(case.values()) not in known:
+            row = case | measured(devices, case)
+            RESULTS.parent.mkdir(exist_ok=True)
+            with RESULTS.open("a") as file:
+                print(json.dumps(row), file=file)
+            print(row, flush=True)
+
+
+def load() -> list[dict]:
+    """All rows measured so far."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def target_devices(args: argparse.Namespace) -> list:
+    """The devices to compile for."""
+    import jax
+    from jax.experimental import topologies
+
+    if args.target == "cpu":
+        return jax.devices()[:1]
+    if args.target == "v5e":
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+        return list(topologies.get_topology_desc("v5e:2x4", platform="tpu").devices)
+    gpu = args.target_config.read_text()
+    shape = f"1x{args.hosts}x8" if args.hosts else "1x1x1"
+    return list(topologies.get_topology_desc("h100", platform="cuda", target_config=gpu, topology=shape).devices)
+
+
+def measured(devices: list, case: dict) -> dict:
+    """Bytes a device, bytes through collectives, XLA's estimates, and the time that compiling took."""
+    import numpy as np
+    from jax.sharding import Mesh
+
+    from diffwave_jax.training.ahead import collectives, compile_step
+    from kernels.target import Target, compile_for
+
+    start = time.monotonic()
+    target = {"cpu": Target("cpu"), "h100": Target("cuda", (9, 0)), "v5e": Target("tpu")}[case["target"]]
+    with compile_for(target):
+        compiled = compile_step(full_size(case), Mesh(np.array(devices), ("data",)), [target.platform])
+    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    return {
+        "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes + extra_output(memory),
+        "temp_bytes": memory.temp_size_in_bytes,
+        "collectives": collectives(compiled.as_text()),
+        "optimal_seconds": cost.get("optimal_seconds"),
+        "flops": cost.get("flops"),
+        "compile_seconds": round(time.monotonic() - start, 1),
+    }
+
+
+def extra_output(memory) -> int:
+    """Output that does not take the place of an argument."""
+    return memory.output_size_in_bytes - memory.alias_size_in_bytes
+
+
+def full_size(case: dict):
+    """The released configuration at this batch a device."""
+    from diffwave_jax.config import default_config, model_section
+
+    config = default_config()
+    lengths = {"l_max": (16000, 4000, 1000)} if case["model"] == "sashimi" else {}
+    config.model = model_section(case["model"], dtype=case["dtype"], remat=case["remat"], **lengths)
+    config.train.batch_size = case["batch"] * case["devices"]
+    return config
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Markdown: peak GB by target, model, dtype and remat, one column a batch."""
+    batches = sorted({row["batch"] for row in rows})
+    lines = ["| target | devices | model | dtype | remat | " + " | ".join(f"batch {b}" for b in batches) + " |"]
+    lines.append("|" + " --- |" * (5 + len(batches)))
+    kinds = sorted({tuple(row[key] for key in KEYS if key != "batch") for row in rows}, key=str)
+    for kind in kinds:
+        mine = {row["batch"]: row for row in rows if tuple(row[key] for key in KEYS if key != "batch") == kind}
+        cells = [f"{mine[b]['peak_bytes'] / 1e9:.1f}" if b in mine else "" for b in batches]
+        target, devices, model, dtype, remat = kind
+        lines.append(f"| {target} | {devices} | {model} | {dtype} | {'yes' if remat else 'no'} | {' | '.join(cells)} |")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The bare Cauchy sum over conjugate pairs, for S4 layers other than ours; the same backends as the DPLR kernel."""
+
+from functools import partial
+from importlib import import_module
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kernels import reference
+from kernels.target import choose
+
+
+def cauchy(v, z, w, *, implementation: str | None = None) -> jax.Array:
+    """`sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n))`.
+
+    Args:
+      v: numerators (..., M), complex.
+      z: nodes (L,), complex; none of them equal to a pole.
+      w: poles (..., M), complex, one of each conjugate pair; broadcasts against v.
+      implementation: as in `kernels.dplr_spectrum`.
+
+    Returns:
+      (..., L) complex, differentiable in v, z and w.
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is no such implementation.
+    """
+    v, z, w = (jnp.asarray(x) for x in (v, z, w))
+    if z.ndim != 1:
+        raise ValueError(f"z must have shape (nodes,), found {z.shape}")
+    if v.ndim < 1 or w.ndim < 1 or v.shape[-1] != w.shape[-1]:
+        raise ValueError(f"v and w must have the same number of states, found shapes {v.shape} and {w.shape}")
+    implementation = choose(implementation)
+    if implementation == "reference":
+        return reference.cauchy(v, z, w)
+    shape = jnp.broadcast_shapes(v.shape, w.shape)
+    v, w = (jnp.broadcast_to(x.astype(jnp.complex64), shape).reshape(-1, shape[-1]) for x in (v, w))
+    z = z.astype(jnp.complex64)
+    rows = jnp.stack([-2 * jnp.real(v * jnp.conj(w)), 2 * jnp.real(v), jnp.real(w), jnp.imag(w)], axis=1)
+    real, imaginary = _sums(rows, jnp.real(z), jnp.imag(z), implementation)
+    return lax.complex(real, imaginary).reshape(*shape[:-1], z.size)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, backend: str):
+    """Real and imaginary part (H, L) from rows (H, 4, M): those of `kernels.cauchy_math.Poles`."""
+    return import_module(f"kernels.{backend}").cauchy_sums(rows, z_real, z_imaginary)
+
+
+def _forward(rows, z_real, z_imaginary, backend):
+    return _sums(rows, z_real, z_imaginary, backend), (rows, z_real, z_imaginary)
+
+
+def _backward(backend, inputs, gradients):
+    return import_module(f"kernels.{backend}").cauchy_gradient(*inputs, *gradients)
+
+
+_sums.defvjp(_forward, _backward)

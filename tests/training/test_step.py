@@ -1,0 +1,165 @@
+"""The step by itself: accumulation, precision, rematerialisation, averages, metrics."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from diffwave_jax.models import weights
+from diffwave_jax.training.feed import data_mesh, global_batch
+from diffwave_jax.training.meter import Meter, finite, means
+from diffwave_jax.training.optimizer import learning_rate, make_optimizer
+from diffwave_jax.training.step import init_state, make_train_step, make_validation
+from diffwave_jax.training.tasks import make_task
+from tests.training.runs import tiny_config
+
+CLIPS = 16
+
+
+def _batch():
+    random = np.random.default_rng(1)
+    audio = random.uniform(-1, 1, (CLIPS, 256)).astype(np.float32)
+    return global_batch({"audio": audio, "label": np.zeros(CLIPS, np.int32)}, data_mesh())
+
+
+def _plain_descent(config, *, steps=1, ema_decay=0.0, accumulate=1):
+    """Weights before and after `steps` steps of gradient descent at rate 1, the state, and the steps' metrics."""
+    task = make_task(config)
+    graph, params = weights.split(task.build(nnx.Rngs(0)))
+    # Away from the zeros of the last layer, behind which no gradient passes.
+    params = {
+        name: value + 0.05 * jnp.cos(jnp.arange(value.size)).reshape(value.shape) for name, value in params.items()
+    }
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(task, graph, optimizer, mesh=data_mesh(), seed=0, accumulate=accumulate, ema_decay=ema_decay)
+    state, metrics = init_state(jax.tree.map(jnp.copy, params), optimizer, ema_decay), []
+    for _ in range(steps):
+        state, values = step(state, _batch())
+        metrics.append(values)
+    return params, state, metrics
+
+
+@pytest.fixture(params=["diffwave", "sashimi"])
+def config(clips, request):
+    return tiny_config(clips, request.param)
+
+
+def test_accumulated_micro_batches_are_one_batch(config):
+    _, whole, whole_metrics = _plain_descent(config)
+    _, parts, parts_metrics = _plain_descent(config, accumulate=4)
+    # Float32 sums in another order.
+    chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-6)
+    assert means(parts_metrics) == pytest.approx(means(whole_metrics), rel=1e-5)
+
+
+def test_rematerialisation_changes_memory_not_results(config):
+    _, kept, _ = _plain_descent(config)
+    config.model.remat = True
+    _, recomputed, _ = _plain_descent(config)
+    # The same operations, which XLA may fuse, and so round, in another way.
+    chex.assert_trees_all_close(recomputed.params, kept.params, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_computes_coarsely_and_keeps_everything_that_lasts_in_float32(config):
+    _, fine, fine_metrics = _plain_descent(config, ema_decay=0.5)
+    config.model.dtype = "bfloat16"
+    before, coarse, coarse_metrics = _plain_descent(config, ema_decay=0.5)
+    chex.assert_trees_all_equal_dtypes(coarse.params, coarse.ema, fine.params)
+    assert {str(value.dtype) for value in coarse.params.values()} == {"float32"}
+    # bfloat16 has 8 bits of precision: 0.4 % a rounding, and a few of them in a row.
+    assert means(coarse_metrics)["loss"] == pytest.approx(means(fine_metrics)["loss"], rel=0.02)
+    changes = [_distance(before, state.params) for state in (fine, coarse)]
+    assert changes[1] == pytest.approx(changes[0], rel=0.1)
+
+
+def test_gradients_are_float32_and_s4_kernels_too(clips):
+    config = tiny_config(clips, "sashimi")
+    config.model.dtype = "bfloat16"
+    task = make_task(config)
+    graph, params = weights.split(task.build(nnx.Rngs(0)))
+
+    def loss(params):
+        return task.loss(weights.merge(graph, params), _batch(), jax.random.key(0))[0]
+
+    assert {str(g.dtype) for g in jax.eval_shape(jax.grad(loss), params).values()} == {"float32"}
+    spectra = jax.eval_shape(lambda p: weights.merge(graph, p).s4_kernels(), params)
+    assert {str(spectrum.dtype) for spectrum in spectra} == {"complex64"}
+    program = jax.jit(loss).lower(params).as_text()
+    transforms = [line for line in program.splitlines() if "stablehlo.fft" in line]
+    assert transforms and all("f32" in line and "bf16" not in line for line in transforms)
+
+
+def test_bfloat16_learns(clips):
+    config = tiny_config(clips, "sashimi", num_steps=60)
+    config.model.dtype = "bfloat16"
+    _, _, metrics = _plain_descent(config, steps=60)
+    losses = [means([step])["loss"] for step in metrics]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_ema_follows_the_weights(clips):
+    before, state, _ = _plain_descent(tiny_config(clips), ema_decay=0.75)
+    expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before, state.params)
+    chex.assert_trees_all_close(state.ema, expected, rtol=1e-6)  # one rounding or two
+
+
+def test_quartile_losses_make_up_the_loss(clips):
+    _, _, [metrics] = _plain_descent(tiny_config(clips))
+    quartiles = np.array([metrics[f"loss_quartile{q}"] for q in (1, 2, 3, 4)])
+    assert quartiles[:, 1].sum() == CLIPS == metrics["loss"][1]
+    np.testing.assert_allclose(quartiles[:, 0].sum(), metrics["loss"][0], rtol=1e-6)  # float32 sums
+
+
+def test_validation_has_the_same_noise_every_time_and_leaves_the_weights(clips):
+    task = make_task(tiny_config(clips))
+    graph, params = weights.split(task.build(nnx.Rngs(0)))
+    validate = make_validation(task, graph, mesh=data_mesh())
+    chex.assert_trees_all_equal(validate(params, _batch()), validate(params, _batch()))
+
+
+def test_learning_rates(clips):
+    train = tiny_config(clips, learning_rate=1.0, warmup_steps=10, num_steps=110).train
+    rates = {name: learning_rate(_with(train, schedule=name, drop_step=50)) for name in ("constant", "drop", "cosine")}
+    assert [float(rates["constant"](step)) for step in (0, 5, 10, 99)] == pytest.approx([0, 0.5, 1, 1])
+    assert [float(rates["drop"](step)) for step in (5, 49, 50, 99)] == pytest.approx([0.5, 1, 0.2, 0.2])
+    assert [float(rates["cosine"](step)) for step in (5, 10, 60, 110)] == pytest.approx([0.5, 1, 0.5, 0], abs=1e-6)
+
+
+def test_clipping_bounds_what_adam_sees(clips):
+    optimizer = make_optimizer(tiny_config(clips, clip_norm=1.0, learning_rate=1.0, warmup_steps=0).train)
+    params = {"w": jnp.zeros(2)}
+    _, state = optimizer.update({"w": jnp.array([30.0, 40.0])}, optimizer.init(params), params)
+    mu = next(part.mu["w"] for part in jax.tree.leaves(state, is_leaf=_is_adam) if _is_adam(part))
+    np.testing.assert_allclose(mu, 0.1 * np.array([0.6, 0.8]), rtol=1e-6)  # (1 - beta 1) times the unit gradient
+
+
+def test_means_leave_out_what_was_never_counted():
+    steps = [{"a": (2.0, 1.0), "b": (0.0, 0.0)}, {"a": (4.0, 2.0), "b": (0.0, 0.0)}]
+    assert means(steps) == {"a": 2.0}
+    assert finite(steps[0]) and not finite({"a": (np.nan, 1.0)})
+
+
+def test_speed_leaves_out_the_first_step_and_pauses():
+    meter = Meter(batch_size=10)
+    meter.add({"a": (1.0, 1.0)})
+    assert "steps_per_second" not in meter.read()
+    meter.add({"a": (3.0, 1.0)})
+    values = meter.read()
+    assert values["a"] == 3.0 and values["clips_per_second"] == pytest.approx(10 * values["steps_per_second"])
+
+
+def _with(train, **fields):
+    changed = train.copy_and_resolve_references()
+    changed.update(fields)
+    return changed
+
+
+def _distance(a, b):
+    return float(optax.global_norm(jax.tree.map(jnp.subtract, a, b)))
+
+
+def _is_adam(part):
+    return isinstance(part, optax.ScaleByAdamState)
