@@ -73,7 +73,7 @@ def compile_on(card: Card, function: Callable, *arguments) -> Compiled:
     """`function`, jitted or not, for arguments given as `jax.ShapeDtypeStruct`s with shardings of `mesh(card)`."""
     with _new_files() as ptx:
         with compile_for(Target("cuda", card.capability)):
-            traced = jax.jit(function).trace(*arguments)
+            traced = (function if hasattr(function, "trace") else jax.jit(function)).trace(*arguments)
         executable = traced.lower(lowering_platforms=("cuda",)).compile()
     return Compiled(executable, ptx)
 

@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from kernels import reference
+from kernels.block_sizes import BlockSizes
 from kernels.coefficients import Coefficients, coefficients
-from kernels.target import choose
+from kernels.target import PALLAS, choose
 
 
-def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
+def dplr_spectrum(
+    dt, w, b, p, c, length: int, *, implementation: str | None = None, block_sizes: BlockSizes | None = None
+) -> jax.Array:
     """Spectrum of the truncated convolution kernels at the nodes `exp(-2 pi i l / length)`, l = 0..length // 2.
 
     Args:
@@ -27,39 +30,43 @@ def dplr_spectrum(dt, w, b, p, c, length: int, *, implementation: str | None = N
       length: length of the kernels whose spectrum this is, at least 1; odd or even.
       implementation: None for the platform's best, or a name of `kernels.target.IMPLEMENTATIONS`. All compute in
         float32 but "reference", which computes in the precision it is given.
+      block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.block_sizes`.
 
     Returns:
       (D, H, length // 2 + 1) complex; differentiable in every array.
 
     Raises:
-      ValueError: the shapes do not fit together, or there is no such implementation.
+      ValueError: the shapes do not fit together, there is no such implementation, or it has no block sizes.
     """
     dt, w, b, p, c = (jnp.asarray(x) for x in (dt, w, b, p, c))
     _check_shapes(dt, w, b, p, c, length)
     implementation = choose(implementation)
+    if block_sizes is not None and implementation not in PALLAS:
+        raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
     if implementation == "reference":
         return reference.dplr_spectrum(dt, w, b, p, c, length)
-    return _spectrum(coefficients(dt, w, b, p, c), length, implementation)
+    return _spectrum(coefficients(dt, w, b, p, c), (implementation, length, block_sizes))
 
 
-def dplr_kernel(dt, w, b, p, c, length: int, *, implementation: str | None = None) -> jax.Array:
+def dplr_kernel(dt, w, b, p, c, length: int, **options) -> jax.Array:
     """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments."""
-    spectrum = dplr_spectrum(dt, w, b, p, c, length, implementation=implementation)
-    return jnp.fft.irfft(spectrum, n=length)
+    return jnp.fft.irfft(dplr_spectrum(dt, w, b, p, c, length, **options), n=length)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _spectrum(rows: Coefficients, length: int, backend: str) -> jax.Array:
-    return import_module(f"kernels.{backend}").spectrum(rows, length)
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _spectrum(rows: Coefficients, call: tuple[str, int, BlockSizes | None]) -> jax.Array:
+    name, length, sizes = call
+    return import_module(f"kernels.{name}").spectrum(rows, length, sizes)
 
 
-def _forward(rows: Coefficients, length: int, backend: str):
-    return _spectrum(rows, length, backend), rows
+def _forward(rows, call):
+    return _spectrum(rows, call), rows
 
 
-def _backward(length: int, backend: str, rows: Coefficients, cotangent: jax.Array):
+def _backward(call, rows, cotangent):
+    name, length, sizes = call
     # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-    return (import_module(f"kernels.{backend}").spectrum_gradient(rows, length, jnp.conj(cotangent)),)
+    return (import_module(f"kernels.{name}").spectrum_gradient(rows, length, jnp.conj(cotangent), sizes),)
 
 
 _spectrum.defvjp(_forward, _backward)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import jax
 
-# Each but the reference is a module here: `spectrum(coefficients, length)`, `spectrum_gradient(coefficients, length,
-# gradient)`, `cauchy_sums` and `cauchy_gradient`.
-IMPLEMENTATIONS = ("reference", "xla", "triton", "mosaic")
+# Each but the reference is a module here with `spectrum`, `spectrum_gradient`, `cauchy_sums`, `cauchy_gradient`.
+PALLAS = ("triton", "mosaic")
+IMPLEMENTATIONS = ("reference", "xla", *PALLAS)
 
 
 class Target(NamedTuple):

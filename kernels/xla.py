@@ -17,14 +17,14 @@ from kernels.complex_pair import Pair
 BLOCK_SIZE = 2**18
 
 
-def spectrum(coefficients: Coefficients, length: int) -> jax.Array:
-    """(D, H, nodes) complex64."""
+def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax.Array:
+    """(D, H, nodes) complex64; there are no sizes to choose."""
     table = nodes(length)
     size = coefficients.modulus2.shape[1] * table.t.size
     return jnp.moveaxis(_map_heads(lambda head: _head_spectrum(table, head), coefficients, size), 1, 0)
 
 
-def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array) -> Coefficients:
+def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array, sizes: None = None) -> Coefficients:
     """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
     table = nodes(length)
     operands = coefficients, jnp.moveaxis(gradient, 1, 0)

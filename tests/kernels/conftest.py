@@ -33,3 +33,13 @@ def dplr_parameters():
         return np.float64(np.float32(dt)), *(np.complex128(np.complex64(x)) for x in (w, b, p, c))
 
     return make
+
+
+def relative_error(found, true):
+    """Of the largest difference to the largest true value."""
+    return np.max(np.abs(found - true)) / np.max(np.abs(true))
+
+
+@pytest.fixture(name="relative_error")
+def relative_error_fixture():
+    return relative_error

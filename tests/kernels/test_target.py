@@ -1,0 +1,36 @@
+import jax
+import pytest
+
+from kernels.target import Target, best_implementation, choose, compile_for, target
+
+
+@pytest.mark.parametrize(
+    ("found", "version", "best"),
+    [
+        (Target("cpu"), (0, 10, 2), "xla"),
+        (Target("tpu"), (0, 10, 2), "xla"),
+        (Target("gpu"), (0, 10, 2), "xla"),
+        (Target("cuda", (7, 5)), (0, 10, 2), "xla"),
+        (Target("cuda", (8, 0)), (0, 10, 2), "triton"),
+        (Target("cuda", (9, 0)), (0, 10, 2), "triton"),
+        (Target("cuda", (8, 0)), (0, 11, 0), "triton"),
+        (Target("cuda", (9, 0)), (0, 11, 0), "mosaic"),
+    ],
+)
+def test_best_implementation(found, version, best, monkeypatch):
+    monkeypatch.setattr(jax, "__version_info__", version)
+    assert best_implementation(found) == best
+
+
+def test_a_card_without_a_triton_backend_in_jax(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert best_implementation(Target("cuda", (9, 0))) == "mosaic"
+    assert best_implementation(Target("cuda", (8, 0))) == "xla"
+
+
+def test_compile_for_another_target():
+    assert target() == Target("cpu")
+    with compile_for(Target("cuda", (9, 0))):
+        assert target() == Target("cuda", (9, 0))
+    assert choose(None) == "xla"
+    assert choose("mosaic") == "mosaic"
