@@ -15,8 +15,7 @@ import jax
 import diffwave_jax
 from diffwave_jax import cli
 from diffwave_jax.results import wav
-from diffwave_jax.results.collection import generate_into, save_into
-from diffwave_jax.results.folder import remove_clips
+from diffwave_jax.results.collection import clear, generate_into, save_into
 from diffwave_jax.samplers import SAMPLERS
 from diffwave_jax.settings import Settings
 
@@ -27,12 +26,12 @@ def main(options: argparse.Namespace) -> None:
         jax.distributed.initialize()
     model = load(options)
     settings = settings_of(options, model.config.sample)
+    steps = model.steps_of(settings, start=options.step if options.denoise else None)  # checks the settings first
     if options.overwrite:
-        remove_clips(options.out)
+        clear(options.out)
     if options.denoise:
         recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
         audio = model.denoise(recording[None], options.step, settings)
-        steps = model.steps_of(settings, start=options.step)
         made_by = {"denoised": options.denoise.name, "from_step": options.step, "steps": steps}
         report = save_into(options.out, model, audio, settings, normalize=options.normalize, **made_by)
     elif options.interpolate:

@@ -87,7 +87,7 @@ def measured(devices: list, case: dict) -> dict:
     start = time.monotonic()
     target = {"cpu": Target("cpu"), "h100": Target("cuda", (9, 0)), "v5e": Target("tpu")}[case["target"]]
     with compile_for(target):
-        compiled = compile_step(full_size(case), Mesh(np.array(devices), ("data",)), [target.platform])
+        compiled = compile_step(full_size(case), Mesh(np.array(devices), ("data",)), (target.platform,))
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
     return {
         "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes + extra_output(memory),

@@ -8,6 +8,7 @@ for SaShiMi the S4 kernels with their gradient, take turns; each line is the fas
 
 import argparse
 import json
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,9 @@ def main():
         row["step / forward"] = round(seconds["step"] / seconds["forward"], 2)
         if "s4 kernels and gradient" in seconds:
             row["s4 share of step"] = round(seconds["s4 kernels and gradient"] / seconds["step"], 3)
+        row["most memory of the process so far, GB"] = round(
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1
+        )
         print(row, flush=True)
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a") as file:

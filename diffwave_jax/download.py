@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import socket
 import ssl
 import time
 import urllib.error
@@ -101,7 +102,7 @@ class _Part:
 
 
 def _fetch_persistently(url: str, part: _Part, on_progress: OnProgress | None) -> None:
-    pauses = iter(PAUSES)
+    pauses, received = iter(PAUSES), False
     while True:
         before = part.size
         try:
@@ -116,8 +117,9 @@ def _fetch_persistently(url: str, part: _Part, on_progress: OnProgress | None) -
         except CONNECTION_ERRORS as error:
             reason = error
         if part.size > before:
-            pauses = iter(PAUSES)
-        pause = next(pauses, None)
+            pauses, received = iter(PAUSES), True
+        offline = not received and isinstance(getattr(reason, "reason", None), socket.gaierror)
+        pause = None if offline else next(pauses, None)
         if pause is None:
             raise Unreachable(f"{url} cannot be reached ({_reason(reason)})") from reason
         time.sleep(pause)

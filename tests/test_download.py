@@ -140,6 +140,12 @@ def test_nobody_there(target):
     assert not target.exists()
 
 
+def test_offline_is_said_at_once(target, monkeypatch):
+    monkeypatch.setattr(download_module, "PAUSES", (1000.0,))
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        download("http://host.invalid/model.pt", target, check=lambda part: None)
+
+
 def test_what_the_check_refuses_is_removed(target):
     def refuse(part):
         assert part.read_bytes() == CONTENT

@@ -111,6 +111,9 @@ def test_overwriting(run_folder, tmp_path):
         run(*same, "--seed", 1)
     run(*same, "--seed", 1, "--overwrite")
     assert wav.read_record(tmp_path / "00000.wav")["seed"] == 1
+    with pytest.raises(UserError, match="steps is 500"):
+        run(*same, "--steps", 500, "--overwrite")
+    assert wavs(tmp_path) == ["00000.wav"]  # a mistake removes nothing
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_two_hosts_share_the_clips(run_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    arguments = ["--n", "5", "--checkpoint", str(run_folder), "--steps", "2"]
+    arguments = ["--n", "5", "--checkpoint", str(run_folder), "--steps", "2", "--overwrite"]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     hosts = [
         subprocess.Popen(

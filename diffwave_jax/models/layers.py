@@ -43,7 +43,8 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """`x @ kernel` for x (..., in) and kernel (in, out), with a gradient written for XLA on CPU.
 
     Left to itself XLA transposes all rows of the cotangent in memory, and evaluates anew what it is made of in that
-    order, before it multiplies; a product per clip and one small sum take a third of the time.
+    order, before it multiplies; a product per clip and one small sum take a third of the time. That product is up to a
+    third faster with the longer feature axis last.
     """
     return x @ kernel
 
@@ -54,8 +55,11 @@ def _matmul_forward(x, kernel):
 
 def _matmul_backward(saved, dy):
     x, kernel = saved
-    per_clip = jnp.einsum("b...i,b...o->bio", x, dy)
-    return dy @ kernel.T, jnp.sum(per_clip, axis=0)
+    if kernel.shape[0] <= kernel.shape[1]:
+        gradient = jnp.sum(jnp.einsum("b...i,b...o->bio", x, dy), axis=0)
+    else:
+        gradient = jnp.sum(jnp.einsum("b...i,b...o->boi", x, dy), axis=0).T
+    return dy @ kernel.T, gradient
 
 
 matmul.defvjp(_matmul_forward, _matmul_backward)

@@ -97,6 +97,18 @@ class S4(nnx.Module):
         return nnx.glu(y) if self.glu else y
 
 
+def spectra(layers: list[S4], length: int) -> list[jax.Array]:
+    """`spectrum(length)` of layers that are alike, one after another.
+
+    XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each.
+    """
+    if not layers:
+        return []
+    graphs, states = zip(*(nnx.split(layer) for layer in layers), strict=True)
+    stacked = jax.tree.map(lambda *values: jnp.stack(values), *states)
+    return list(jax.lax.map(lambda state: nnx.merge(graphs[0], state).spectrum(length), stacked))
+
+
 def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:
     """Spectrum (H, L) complex64 for `convolve` of filters with taps `forward` (H, L) at 0, 1, ... and `backward` (H, L)
     at -1, -2, ...

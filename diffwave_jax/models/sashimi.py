@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu, layer_norm, linear, zero_linear
-from diffwave_jax.models.s4 import S4
+from diffwave_jax.models.s4 import S4, spectra
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +179,12 @@ class SaShiMi(nnx.Module):
         They depend on neither audio nor step: compute them once and pass them to every call of a sampling run.
         """
         lengths = self.config.stage_lengths(length or self.config.length)
-        layers = [*self.down, *self.center, *self.up]
-        return tuple(block.s4.spectrum(lengths[block.stage]) for block in layers if isinstance(block, S4Block))
+        blocks = [layer for layer in [*self.down, *self.center, *self.up] if isinstance(layer, S4Block)]
+        stages = [
+            iter(spectra([block.s4 for block in blocks if block.stage == stage], samples))
+            for stage, samples in enumerate(lengths)
+        ]
+        return tuple(next(stages[block.stage]) for block in blocks)
 
     def __call__(
         self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple | None = None
@@ -193,12 +197,12 @@ class SaShiMi(nnx.Module):
           label: (B,) classes in 0..n_classes, where n_classes means "none"; only if the network is conditional.
           kernels: what `s4_kernels(L)` returned; None computes them here.
         """
-        spectra = iter(self.s4_kernels(x.shape[1]) if kernels is None else kernels)
+        filters = iter(self.s4_kernels(x.shape[1]) if kernels is None else kernels)
         embedding = self.embedding(t, label)
 
         def run(layer, h):
             call = nnx.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
-            return call(layer, h, embedding, next(spectra)) if isinstance(layer, S4Block) else call(layer, h)
+            return call(layer, h, embedding, next(filters)) if isinstance(layer, S4Block) else call(layer, h)
 
         h = nnx.relu(self.input(x[..., None]))
         skips = [h]

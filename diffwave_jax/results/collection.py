@@ -110,6 +110,13 @@ def save_into(
     return _finish(folder, generator, len(audio), made=len(wanted))
 
 
+def clear(folder: Path) -> None:
+    """Removes the numbered clips of a folder, if there is one; with several hosts, before any of them goes on."""
+    if jax.process_index() == 0:
+        clips_folder.remove_clips(folder)
+    _wait_for_all("folder cleared")
+
+
 def _record(generator: Generator, settings: Settings, index: int, normalize: bool) -> dict:
     """What goes with clip `index`, so that it could be made again."""
     return {
@@ -127,11 +134,15 @@ def _record(generator: Generator, settings: Settings, index: int, normalize: boo
 
 def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> Report:
     """Picture, gallery and report, by the first host, once every host has written its clips."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("clips written")
+    _wait_for_all("clips written")
     paths = list(clips_folder.clips_in(folder).values())[:n]
     if jax.process_index() == 0:
         write_grid(folder / PICTURE, [wav.read(path) for path in paths[:MOST]])
         write_gallery(folder, paths, f"Clips from a {generator.config.model.name} model", PICTURE)
     clipped = [count for path in paths if (count := wav.read_record(path).get(clips_folder.OUT_OF_RANGE, 0))]
     return Report(len(paths), made, len(clipped), sum(clipped), folder / page_name(1))
+
+
+def _wait_for_all(what: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

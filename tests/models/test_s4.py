@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models.s4 import S4, convolve
+from diffwave_jax.models.s4 import S4, convolve, spectra
 
 
 def test_convolution_is_two_sided():
@@ -31,3 +31,13 @@ def test_glu_gates_the_output():
     assert plain.output.kernel.shape == (2, 2)
     assert gated.output.kernel.shape == (2, 4)
     assert gated(jnp.ones((1, 8, 2)), gated.spectrum(8)).shape == (1, 8, 2)
+
+
+def test_kernels_of_a_stage_are_those_of_its_layers():
+    layers = [S4(3, d_state=4, l_max=16, rngs=nnx.Rngs(seed)) for seed in (0, 1)]
+    together = spectra(layers, 8)
+    for layer, filters in zip(layers, together, strict=True):
+        # the same float32 operations, fused in another way
+        np.testing.assert_allclose(filters, layer.spectrum(8), atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 0.01
+    assert spectra([], 8) == []

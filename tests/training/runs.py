@@ -106,11 +106,9 @@ def train(job: Job) -> Recorder:
     return recorder
 
 
-def _work(function, argument, devices: int, cache: Path, results) -> None:
-    jax.config.update("jax_num_cpu_devices", devices)
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+def _work(function, argument, devices: int, settings: dict, results) -> None:
+    for name, value in {"jax_num_cpu_devices": devices, **settings}.items():
+        jax.config.update(name, value)
     results.put(function(argument))
 
 
@@ -122,7 +120,11 @@ class Processes:
     """
 
     def __init__(self, cache: Path):
-        self._cache = cache
+        self.cache_settings = {
+            "jax_compilation_cache_dir": str(cache),
+            "jax_persistent_cache_min_compile_time_secs": 0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+        }
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
 
@@ -139,7 +141,7 @@ class Processes:
     def _at_once(self, function, arguments, devices):
         queues = [self._context.SimpleQueue() for _ in arguments]
         running = [
-            self._context.Process(target=_work, args=(function, argument, count, self._cache, queue))
+            self._context.Process(target=_work, args=(function, argument, count, self.cache_settings, queue))
             for argument, count, queue in zip(arguments, devices, queues, strict=True)
         ]
         for process in running:

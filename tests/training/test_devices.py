@@ -57,20 +57,21 @@ def _command(clips, workdir, port, process):
     return [sys.executable, str(ROOT / "train.py"), f"--config={config}", f"--workdir={workdir}", *rank]
 
 
-def test_two_processes_of_four_devices_give_the_losses_of_one(clips, one_device, tmp_path):
+def test_two_processes_of_four_devices_give_the_losses_of_one(clips, processes, one_device, tmp_path):
     environment = {
         **os.environ,
+        **{name.upper(): str(value) for name, value in processes.cache_settings.items()},
         "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
     }
     port = free_port()
-    processes = [
+    started = [
         subprocess.Popen(_command(clips, tmp_path / "run", port, i), env=environment, stdout=subprocess.PIPE, text=True)
         for i in (0, 1)
     ]
-    printed = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+    printed = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
     logged = curves(tmp_path / "run" / "tensorboard")["train/loss"]
     np.testing.assert_allclose([logged[step] for step in range(1, STEPS + 1)], one_device, rtol=SAME)
     assert "step 20" in printed[0] and "step 20" not in printed[1]  # only the first process tells

@@ -42,31 +42,42 @@ def _plain_descent(config, *, steps=1, ema_decay=0.0, accumulate=1):
     return params, state, metrics
 
 
-@pytest.fixture(params=["diffwave", "sashimi"])
-def config(clips, request):
-    return tiny_config(clips, request.param)
+@pytest.fixture(params=["diffwave", "sashimi"], scope="module")
+def name(request):
+    return request.param
 
 
-def test_accumulated_micro_batches_are_one_batch(config):
-    _, whole, whole_metrics = _plain_descent(config)
+@pytest.fixture
+def config(clips, name):
+    return tiny_config(clips, name)
+
+
+@pytest.fixture(scope="module")
+def plain(clips, name):
+    """What one plain step makes."""
+    return _plain_descent(tiny_config(clips, name), ema_decay=0.75)
+
+
+def test_accumulated_micro_batches_are_one_batch(config, plain):
+    _, whole, whole_metrics = plain
     _, parts, parts_metrics = _plain_descent(config, accumulate=4)
     # Float32 sums in another order.
     chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-6)
     assert means(parts_metrics) == pytest.approx(means(whole_metrics), rel=1e-5)
 
 
-def test_rematerialisation_changes_memory_not_results(config):
-    _, kept, _ = _plain_descent(config)
+def test_rematerialisation_changes_memory_not_results(config, plain):
+    _, kept, _ = plain
     config.model.remat = True
     _, recomputed, _ = _plain_descent(config)
     # The same operations, which XLA may fuse, and so round, in another way.
     chex.assert_trees_all_close(recomputed.params, kept.params, rtol=1e-5, atol=1e-6)
 
 
-def test_bfloat16_computes_coarsely_and_keeps_everything_that_lasts_in_float32(config):
-    _, fine, fine_metrics = _plain_descent(config, ema_decay=0.5)
+def test_bfloat16_computes_coarsely_and_keeps_everything_that_lasts_in_float32(config, plain):
+    _, fine, fine_metrics = plain
     config.model.dtype = "bfloat16"
-    before, coarse, coarse_metrics = _plain_descent(config, ema_decay=0.5)
+    before, coarse, coarse_metrics = _plain_descent(config, ema_decay=0.75)
     chex.assert_trees_all_equal_dtypes(coarse.params, coarse.ema, fine.params)
     assert {str(value.dtype) for value in coarse.params.values()} == {"float32"}
     # bfloat16 has 8 bits of precision: 0.4 % a rounding, and a few of them in a row.
@@ -93,21 +104,21 @@ def test_gradients_are_float32_and_s4_kernels_too(clips):
 
 
 def test_bfloat16_learns(clips):
-    config = tiny_config(clips, "sashimi", num_steps=60)
+    config = tiny_config(clips, "diffwave")
     config.model.dtype = "bfloat16"
     _, _, metrics = _plain_descent(config, steps=60)
     losses = [means([step])["loss"] for step in metrics]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
 
 
-def test_ema_follows_the_weights(clips):
-    before, state, _ = _plain_descent(tiny_config(clips), ema_decay=0.75)
+def test_ema_follows_the_weights(plain):
+    before, state, _ = plain
     expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before, state.params)
     chex.assert_trees_all_close(state.ema, expected, rtol=1e-6)  # one rounding or two
 
 
-def test_quartile_losses_make_up_the_loss(clips):
-    _, _, [metrics] = _plain_descent(tiny_config(clips))
+def test_quartile_losses_make_up_the_loss(plain):
+    _, _, [metrics] = plain
     quartiles = np.array([metrics[f"loss_quartile{q}"] for q in (1, 2, 3, 4)])
     assert quartiles[:, 1].sum() == CLIPS == metrics["loss"][1]
     np.testing.assert_allclose(quartiles[:, 0].sum(), metrics["loss"][0], rtol=1e-6)  # float32 sums
