@@ -13,8 +13,8 @@ from typing import NamedTuple
 class Kernel(NamedTuple):
     """One kernel's machine code.
 
-    `spilled` bytes of registers stored to memory for want of registers; `loop` counts the instructions of its longest
-    loop by name, `outside` those that are not in it.
+    `shared_bytes` with what is reserved at its launch. `spilled` bytes of registers stored to memory for want of
+    registers; `loop` counts the instructions of its longest loop by name, `outside` those that are not in it.
     """
 
     name: str
@@ -43,7 +43,15 @@ def kernels(ptx: Path, prefix: str = "") -> list[Kernel]:
         listing = _run("nvdisasm", "-c", code)
     listings = dict(_sections(listing))
     return [
-        Kernel(name, *usage, *_loop_and_rest(listings[name])) for name, usage in _usage(log) if name.startswith(prefix)
+        Kernel(
+            name.removesuffix("_mosaic_gpu_kernel"),
+            registers,
+            shared + _reserved(ptx, name),
+            spilled,
+            *_loop_and_rest(listings[name]),
+        )
+        for name, (registers, shared, spilled) in _usage(log)
+        if name.startswith(prefix)
     ]
 
 
@@ -72,6 +80,17 @@ def _usage(log: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
         spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text)
         registers = int(re.search(r"Used (\d+) registers", text)[1])
         yield name, (registers, int(shared[1]) if shared else 0, max(map(int, spills.groups())))
+
+
+def _reserved(ptx: Path, name: str) -> int:
+    """Bytes of shared memory asked for at launch, from what Mosaic or XLA writes beside the PTX."""
+    mosaic = ptx.with_suffix(".mlir-passes.log")
+    if mosaic.exists():
+        found = re.search(r"dynamic_shared_memory_size %c(\d+)_i32", mosaic.read_text())
+        return int(found[1]) if found else 0
+    launches = "".join(path.read_text() for path in ptx.parent.glob(f"{ptx.name.split('.')[0]}.*thunk_sequence.txt"))
+    sizes = re.findall(rf"\] {re.sub('__[0-9]+$', '', name)} .*shared_memory: (\d+) bytes", launches)
+    return max(map(int, sizes), default=0)
 
 
 def _sections(listing: str) -> Iterator[tuple[str, str]]:
