@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import jax
 import jax.extend
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from diffwave_jax.models import DiffWave, DiffWaveConfig, SaShiMi, SaShiMiConfig, weights
 
 LENGTH = 16000
