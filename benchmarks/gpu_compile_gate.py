@@ -14,9 +14,10 @@ from benchmarks.gpu_compiler import CARDS, H100, Card  # isort: skip
 import argparse
 import sys
 
-from benchmarks.gpu_kernels import Shape, compile_cauchy, compile_kernels, predict
+from benchmarks.gpu_kernels import compile_cauchy, compile_kernels, predict
 from benchmarks.gpu_machine_code import Kernel, kernels
 from benchmarks.gpu_training_step import compile_step
+from benchmarks.gpu_work import Shape
 
 FULL_SIZE = Shape(128, 32, 16000)
 # One state, few nodes, one direction, no multiple of anything; 128 stored states.

@@ -16,31 +16,12 @@ import kernels
 from benchmarks.gpu_compiler import Card, compile_on, mesh
 from benchmarks.gpu_machine_code import Kernel
 from benchmarks.gpu_machine_code import kernels as kernels_in
+from benchmarks.gpu_work import Shape, moved_bytes, operations
 from kernels.block_sizes import BlockSizes, mosaic_block_sizes, round_up, triton_block_sizes
 
 TABLES = {"triton": triton_block_sizes, "mosaic": mosaic_block_sizes}
 SCHEDULERS = 4
 WARP = 32
-
-
-class Shape(NamedTuple):
-    """Of a call of `kernels.dplr_spectrum`: states are the stored ones, half of N."""
-
-    heads: int
-    states: int
-    length: int
-    directions: int = 2
-
-    @property
-    def nodes(self) -> int:
-        """Of the spectrum."""
-        return self.length // 2 + 1
-
-    def arguments(self) -> list[jax.ShapeDtypeStruct]:
-        """dt, w, b, p, c."""
-        states = (self.heads, self.states)
-        shapes = (self.heads,), states, states, states, (self.directions, *states)
-        return [jax.ShapeDtypeStruct(shape, "complex64" if len(shape) > 1 else "float32") for shape in shapes]
 
 
 class Prediction(NamedTuple):
@@ -96,11 +77,10 @@ def predict(card: Card, implementation: str, shape: Shape, kernel: Kernel) -> Pr
     warps, trips = _work(implementation, shape, sizes, kernel.name)
     instructions = warps * (trips * kernel.loop.total() + kernel.outside.total())
     issued = card.multiprocessors * SCHEDULERS * card.clock
-    terms = shape.heads * shape.states * shape.nodes
     return Prediction(
         instructions / issued,
-        _operations(shape.directions, kernel.name) * terms / (issued * WARP),
-        _bytes(shape, kernel.name) / card.bandwidth,
+        operations(shape, kernel.name) / (issued * WARP),
+        moved_bytes(shape, kernel.name) / card.bandwidth,
     )
 
 
@@ -112,22 +92,3 @@ def _work(implementation: str, shape: Shape, sizes: BlockSizes, name: str) -> tu
         return shape.heads * groups * chunks * sizes.state_warps, sizes.chunk
     warps = 4 if implementation == "mosaic" else sizes.warps
     return shape.heads * (round_up(shape.nodes, sizes.nodes) // sizes.nodes) * warps, shape.states
-
-
-def _operations(directions: int, name: str) -> int:
-    """Float32 additions, multiplications and fused multiply-adds of a head, state and node."""
-    products = 2 * directions + 2
-    factor_and_over_t = 7 + 2
-    if "forward" in name:
-        return factor_and_over_t + 4 * products
-    if "sums" in name:
-        return factor_and_over_t + 4 * (directions + 2)
-    to_products, to_factor, to_coefficients = 4 * products, 4 * products, 11
-    return factor_and_over_t + to_products + to_factor + to_coefficients
-
-
-def _bytes(shape: Shape, name: str) -> int:
-    """Read and written, with the coefficients, which are few, left out."""
-    spectra, sums = 2 * shape.directions, 2 * (2 * shape.directions + 2)
-    floats = {"forward": spectra, "sums": spectra + sums, "states": sums}
-    return 4 * shape.heads * shape.nodes * next(count for part, count in floats.items() if part in name)

@@ -18,7 +18,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 import kernels
-from benchmarks.gpu_kernels import Prediction, Shape, compile_kernels, predict, value_and_gradient
+from benchmarks.gpu_kernels import Prediction, compile_kernels, predict, value_and_gradient
+from benchmarks.gpu_work import Shape
 
 # SaShiMi's three stages with the released models' l_max and with each stage's own, and four times the states.
 SHAPES = (

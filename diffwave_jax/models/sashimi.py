@@ -119,7 +119,12 @@ class FeedForwardBlock(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, L, H) to (B, L, H)."""
-        return x + self.ff2(gelu(self.ff1(self.norm(x))))
+        return x + self.ff2(gelu(self._widen(x)))
+
+    @nnx.remat
+    def _widen(self, x: jax.Array) -> jax.Array:
+        """For its gradient x is normalised again: x is kept for other ends, and a normalised copy would be as large."""
+        return self.ff1(self.norm(x))
 
 
 class DownPool(nnx.Module):
