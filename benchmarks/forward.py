@@ -93,7 +93,7 @@ def _only_kernels(repeats: int) -> None:
     before = _peak_gigabytes()
     kernels = jax.jit(lambda values: weights.merge(graph, values).s4_kernels())
     seconds = best_times({"kernels": (kernels, (values,))}, repeats)["kernels"]
-    count = len(jax.eval_shape(kernels, values))
+    count = sum(len(stage) for stage in jax.eval_shape(kernels, values))
     print(f"SaShiMi's {count} kernels: {seconds:.2f} s, {_peak_gigabytes():.2f} GB at most ({before:.2f} GB before)")
 
 

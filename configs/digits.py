@@ -22,7 +22,7 @@ def get_config():
     config.data.rms = 0.1
     config.data.shift = 64
     config.data.gain = (0.8, 1.2)
-    config.train.num_steps = 2000
+    config.train.num_steps = 1200
     config.train.batch_size = 16
     config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
@@ -36,5 +36,6 @@ def get_config():
     config.train.validate_every = 500
     config.sample.sampler = "dpm++"
     config.sample.steps = 25
-    config.sample.guidance = 2.0
+    config.sample.guidance = 3.0
+    config.sample.digit = tuple(range(10))
     return config

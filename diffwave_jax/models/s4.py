@@ -97,16 +97,16 @@ class S4(nnx.Module):
         return nnx.glu(y) if self.glu else y
 
 
-def spectra(layers: list[S4], length: int) -> list[jax.Array]:
-    """`spectrum(length)` of layers that are alike, one after another.
+def spectra(layers: list[S4], length: int) -> jax.Array | tuple:
+    """`spectrum(length)` of layers that are alike, one after another: (layers, H, length); () if there are none.
 
     XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each.
     """
     if not layers:
-        return []
+        return ()
     graphs, states = zip(*(nnx.split(layer) for layer in layers), strict=True)
     stacked = jax.tree.map(lambda *values: jnp.stack(values), *states)
-    return list(jax.lax.map(lambda state: nnx.merge(graphs[0], state).spectrum(length), stacked))
+    return jax.lax.map(lambda state: nnx.merge(graphs[0], state).spectrum(length), stacked)
 
 
 def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:

@@ -178,18 +178,18 @@ class SaShiMi(nnx.Module):
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
         self.output2 = zero_linear(config.d_model, 1, rngs=rngs)
 
-    def s4_kernels(self, length: int | None = None) -> tuple[jax.Array, ...]:
-        """Each S4 layer's filter spectrum for clips of `length` samples (default: the config's), in execution order.
+    def s4_kernels(self, length: int | None = None) -> tuple:
+        """The S4 layers' filter spectra for clips of `length` samples (default: the config's).
 
-        They depend on neither audio nor step: compute them once and pass them to every call of a sampling run.
+        One array (layers, H, samples) complex64 for each stage, its layers in execution order. They depend on neither
+        audio nor step: compute them once and pass them to every call of a sampling run.
         """
         lengths = self.config.stage_lengths(length or self.config.length)
         blocks = [layer for layer in [*self.down, *self.center, *self.up] if isinstance(layer, S4Block)]
-        stages = [
-            iter(spectra([block.s4 for block in blocks if block.stage == stage], samples))
+        return tuple(
+            spectra([block.s4 for block in blocks if block.stage == stage], samples)
             for stage, samples in enumerate(lengths)
-        ]
-        return tuple(next(stages[block.stage]) for block in blocks)
+        )
 
     def __call__(
         self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple | None = None
@@ -202,12 +202,14 @@ class SaShiMi(nnx.Module):
           label: (B,) classes in 0..n_classes, where n_classes means "none"; only if the network is conditional.
           kernels: what `s4_kernels(L)` returned; None computes them here.
         """
-        filters = iter(self.s4_kernels(x.shape[1]) if kernels is None else kernels)
+        filters = [iter(stage) for stage in (self.s4_kernels(x.shape[1]) if kernels is None else kernels)]
         embedding = self.embedding(t, label)
 
         def run(layer, h):
             call = nnx.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
-            return call(layer, h, embedding, next(filters)) if isinstance(layer, S4Block) else call(layer, h)
+            if isinstance(layer, S4Block):
+                return call(layer, h, embedding, next(filters[layer.stage]))
+            return call(layer, h)
 
         h = nnx.relu(self.input(x[..., None]))
         skips = [h]

@@ -97,16 +97,16 @@ def test_gradients_are_float32_and_s4_kernels_too(clips):
 
     assert {str(g.dtype) for g in jax.eval_shape(jax.grad(loss), params).values()} == {"float32"}
     spectra = jax.eval_shape(lambda p: weights.merge(graph, p).s4_kernels(), params)
-    assert {str(spectrum.dtype) for spectrum in spectra} == {"complex64"}
+    assert {str(spectrum.dtype) for spectrum in jax.tree.leaves(spectra)} == {"complex64"}
     program = jax.jit(loss).lower(params).as_text()
     transforms = [line for line in program.splitlines() if "stablehlo.fft" in line]
     assert transforms and all("f32" in line and "bf16" not in line for line in transforms)
 
 
 def test_bfloat16_learns(clips):
-    config = tiny_config(clips, "diffwave")
+    config = tiny_config(clips, "sashimi")
     config.model.dtype = "bfloat16"
-    _, _, metrics = _plain_descent(config, steps=60)
+    _, _, metrics = _plain_descent(config, steps=60, ema_decay=0.75)
     losses = [means([step])["loss"] for step in metrics]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
 
