@@ -1,4 +1,4 @@
-"""The XLA implementation: sums over states, and over nodes, as matrix products, a block of heads at a time.
+"""The XLA implementation: sums over states, and over nodes, as matrix products, a block at a time.
 
 A block's (heads, states, nodes) factors are never kept and the gradient recomputes them, so memory grows with heads
 times nodes only.
@@ -11,26 +11,46 @@ from jax import lax
 from kernels import cauchy_math, dplr_math
 from kernels.coefficients import Coefficients, Nodes, nodes
 from kernels.complex_pair import Pair
+from kernels.target import target
 
-# Factors alive at a time: two megabytes for each part of F stay in a core's cache. Short spectra fit in one block,
-# which is twice as fast as a loop.
-BLOCK_SIZE = 2**19
+# Factors alive at a time: on a CPU a quarter of a megabyte for each part of F, since ten such arrays should stay in a
+# core's cache; elsewhere enough to fill the device.
+CPU_BLOCK, DEVICE_BLOCK = 2**16, 2**22
 
 
 def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax.Array:
     """(D, H, nodes) complex64; there are no sizes to choose."""
-    table = nodes(length)
-    size = coefficients.modulus2.shape[1] * table.t.size
+    tables, count = _tiles(length, coefficients.modulus2.shape[1])
+
+    def head_spectrum(head):
+        parts = lax.map(lambda table: _head_spectrum(table, head), tables)
+        return tuple(x.reshape(-1)[:count] for x in parts)
+
     # One array a direction: moving the directions' axis of a single one would take half as long as computing it.
-    return jnp.stack(_map_heads(lambda head: _head_spectrum(table, head), coefficients, size))
+    return jnp.stack(_map_heads(head_spectrum, coefficients, coefficients.modulus2.shape[1] * tables.t.shape[1]))
 
 
 def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array, sizes: None = None) -> Coefficients:
     """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
+    tables, count = _tiles(length, coefficients.modulus2.shape[1])
+    tiles, size = tables.t.shape
+
+    def head_gradient(operands):
+        head, gradient = operands
+        padded = tuple(jnp.pad(x, (0, tiles * size - count)).reshape(tiles, size) for x in gradient)
+        parts = lax.map(lambda tile: _head_gradient(tile[0], head, tile[1]), (tables, padded))
+        return jax.tree.map(lambda x: x.sum(0), parts)
+
+    return _map_heads(head_gradient, (coefficients, tuple(gradient)), coefficients.modulus2.shape[1] * size)
+
+
+def _tiles(length: int, states: int) -> tuple[Nodes, int]:
+    """The tables (tiles, nodes of one), the last node repeated to fill them, and the number of nodes."""
     table = nodes(length)
-    operands = coefficients, tuple(gradient)
-    size = coefficients.modulus2.shape[1] * table.t.size
-    return _map_heads(lambda head_and_gradient: _head_gradient(table, *head_and_gradient), operands, size)
+    count = table.t.size
+    tiles = -(-count // max(1, _block() // states))
+    extra = -count % tiles
+    return Nodes(*(jnp.pad(x, (0, extra), mode="edge").reshape(tiles, -1) for x in table)), count
 
 
 def cauchy_sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -59,7 +79,11 @@ def _head_cauchy(head, z_real, z_imaginary) -> tuple[jax.Array, jax.Array]:
 
 
 def _map_heads(function, operands, size_of_a_head: int):
-    return lax.map(function, operands, batch_size=max(1, BLOCK_SIZE // size_of_a_head))
+    return lax.map(function, operands, batch_size=max(1, _block() // size_of_a_head))
+
+
+def _block() -> int:
+    return CPU_BLOCK if target().platform == "cpu" else DEVICE_BLOCK
 
 
 def _head_spectrum(table: Nodes, head: Coefficients) -> tuple[jax.Array, ...]:
