@@ -61,7 +61,7 @@ def make_train_step(
       mesh: one axis, "data".
       seed: of the noise.
       accumulate: micro-batches whose gradients are averaged; must divide each device's share of the batch.
-      ema_decay: of the weights' moving average; 0 for none.
+      ema_decay: of the weights' moving average, reached after a warm-up of its own; 0 for none.
     """
 
     def loss(params, batch, key):
@@ -80,12 +80,20 @@ def make_train_step(
         grads, metrics = all_gradients(state.params, batch, key)
         updates, opt_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        ema = optax.incremental_update(params, state.ema, 1 - ema_decay) if state.ema is not None else None
+        ema = _averaged(state, params, ema_decay)
         metrics["gradient_norm"] = (optax.global_norm(grads), jnp.float32(1))
         return TrainState(state.step + 1, params, ema, opt_state), metrics
 
     replicated, sharded = shardings(mesh)
     return jax.jit(step, in_shardings=(replicated, sharded), out_shardings=replicated, donate_argnums=0)
+
+
+def _averaged(state: TrainState, params: weights.Weights, decay: float) -> weights.Weights | None:
+    """The next moving average; over the whole past at first, so that the initial values do not linger in it."""
+    if state.ema is None:
+        return None
+    share = jnp.maximum(1 - decay, 9 / (10 + state.step.astype(jnp.float32)))
+    return optax.incremental_update(params, state.ema, share)
 
 
 def make_validation(task: Task, graph: nnx.GraphDef, *, mesh: Mesh) -> Callable[[weights.Weights, Batch], Metrics]:
