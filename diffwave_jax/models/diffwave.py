@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.models import weights
 from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear, linear, zero_linear
 
 
@@ -94,7 +95,7 @@ class DiffWave(nnx.Module):
           kernels: ignored.
         """
         embedding = self.embedding(t, label)
-        block_call = nnx.remat(ResidualBlock.__call__) if self.config.remat else ResidualBlock.__call__
+        block_call = weights.remat(ResidualBlock.__call__) if self.config.remat else ResidualBlock.__call__
         h = nnx.relu(self.input(x[..., None]))
         skips = jnp.zeros_like(h)
         for block in self.blocks:

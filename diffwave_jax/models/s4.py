@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models import hippo
+from diffwave_jax.models import hippo, weights
 from diffwave_jax.models.layers import gelu, linear, random_on_host
 from kernels import dplr_kernel
 
@@ -104,9 +104,9 @@ def spectra(layers: list[S4], length: int) -> jax.Array | tuple:
     """
     if not layers:
         return ()
-    graphs, states = zip(*(nnx.split(layer) for layer in layers), strict=True)
-    stacked = jax.tree.map(lambda *values: jnp.stack(values), *states)
-    return jax.lax.map(lambda state: nnx.merge(graphs[0], state).spectrum(length), stacked)
+    graph = weights.split(layers[0])[0]
+    stacked = jax.tree.map(lambda *values: jnp.stack(values), *(weights.split(layer)[1] for layer in layers))
+    return jax.lax.map(lambda values: weights.merge(graph, values).spectrum(length), stacked)
 
 
 def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.models import weights
 from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu, layer_norm, linear, zero_linear
 from diffwave_jax.models.s4 import S4, spectra
 
@@ -121,7 +122,7 @@ class FeedForwardBlock(nnx.Module):
         """(B, L, H) to (B, L, H)."""
         return x + self.ff2(gelu(self._widen(x)))
 
-    @nnx.remat
+    @weights.remat
     def _widen(self, x: jax.Array) -> jax.Array:
         """For its gradient x is normalised again: x is kept for other ends, and a normalised copy would be as large."""
         return self.ff1(self.norm(x))
@@ -206,7 +207,7 @@ class SaShiMi(nnx.Module):
         embedding = self.embedding(t, label)
 
         def run(layer, h):
-            call = nnx.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
+            call = weights.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
             if isinstance(layer, S4Block):
                 return call(layer, h, embedding, next(filters[layer.stage]))
             return call(layer, h)

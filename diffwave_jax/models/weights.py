@@ -20,6 +20,16 @@ def merge(graph: nnx.GraphDef, weights: Mapping[str, jax.Array]) -> nnx.Module:
     return nnx.merge(graph, nnx.State.from_flat_path(paths))
 
 
+def remat(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`function(module, *arrays)` computed again for its gradient; unlike `nnx.remat` also under a plain `jax.jit`."""
+
+    def call(module, *arrays):
+        graph, weights = split(module)
+        return jax.checkpoint(lambda weights, *arrays: function(merge(graph, weights), *arrays))(weights, *arrays)
+
+    return call
+
+
 def abstract(build: Callable[[], nnx.Module]) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
     """Structure and weight shapes of the network that `build` makes, without computing any weight."""
     return split(nnx.eval_shape(build))
