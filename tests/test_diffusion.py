@@ -36,9 +36,13 @@ def test_true_noise_leads_back_to_the_clip():
     np.testing.assert_allclose(diffusion.loss(lambda x, t: noise + 2, x0, t, noise), np.full(3, 4), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("tag", "atol"), [("sashimi_tiny", 5e-5), ("diffwave_tiny", 5e-6)])
+@pytest.mark.parametrize(("tag", "atol"), [("sashimi_tiny", 2e-4), ("diffwave_tiny", 5e-6)])
 def test_golden_reverse_process(tag, atol):
-    """The original's reverse process with its noise injected; atol: 20 steps of the networks' own error."""
+    """The original's reverse process with its noise injected.
+
+    atol: 20 steps add up and amplify the networks' own error of 4e-6 and 5e-7; 4e-5 to 9e-5 was found for SaShiMi (one
+    sample in 2,048 above 5e-5), depending on how XLA fuses the network, on states between -5 and 5.
+    """
     vectors, network = golden(tag), golden_network(tag)
     steps = int(vectors["sample_T"])
     diffusion = Diffusion.linear(steps, float(vectors["sample_beta_0"]), float(vectors["sample_beta_T"]))
