@@ -115,8 +115,8 @@ def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:
 
     Neither inputs nor results reach beyond L samples, so filters may be taken modulo z^2L + 1: a tap at -j returns at
     2L - j with its sign changed. For real signals that ring is the complex numbers modulo z^L - i, and substituting
-    exp(i pi / 2L) x for z makes it circular: a complex FFT of length L does the work of a padded one of length 2L, in
-    half to two thirds of the time on CPU ("right-angle convolution", Crandall & Fagin 1994, "Discrete weighted
+    exp(i pi / 2L) x for z makes it circular: a complex FFT of length L does the work of a padded one of length 2L
+    ("right-angle convolution", Crandall & Fagin 1994, "Discrete weighted
     transforms and large-integer arithmetic").
     """
     return jnp.fft.fft(jax.lax.complex(forward, -backward[:, ::-1]) * _twist(forward.shape[-1]))
