@@ -14,10 +14,8 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
-# Trains the bundled model again; see diffwave_jax/bundled/README.md. The settings of the C library's allocator keep it
-# from giving large buffers back to the system between steps.
+# Trains the bundled model again; see diffwave_jax/bundled/README.md.
 digits: $(VENV)/.run-time
-	MALLOC_ARENA_MAX=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4000000000 MALLOC_TOP_PAD_=500000000 \
 	$(VENV)/bin/python train.py --config configs/digits.py --workdir runs/digits --config.data.archive=$(FSDD)
 
 gpu-check:

@@ -7,6 +7,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from diffwave_jax import cli
+from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.training.distributed import Cluster, join
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
@@ -21,6 +22,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which
 
 def main(_):
     """Trains to the end, or until asked to stop."""
+    keep_freed_memory()
     join(Cluster(DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value))
     config, workdir = CONFIG.value, Path(WORKDIR.value)
     listeners = []

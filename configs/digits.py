@@ -22,7 +22,7 @@ def get_config():
     config.data.rms = 0.1
     config.data.shift = 64
     config.data.gain = (0.8, 1.2)
-    config.train.num_steps = 1200
+    config.train.num_steps = 12_000
     config.train.batch_size = 16
     config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
@@ -31,9 +31,9 @@ def get_config():
     config.train.ema_decay = 0.999
     config.train.loss_power = 0.5
     config.train.log_every = 50
-    config.train.checkpoint_every = 500
+    config.train.checkpoint_every = 250
     config.train.keep_every = 2000
-    config.train.validate_every = 500
+    config.train.validate_every = 1000
     config.sample.sampler = "dpm++"
     config.sample.steps = 25
     config.sample.guidance = 3.0

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 
 from diffwave_jax import samplers
 from diffwave_jax.models import weights
+from diffwave_jax.models.compiling import compiler_options
 from diffwave_jax.samplers import Coefficients, State
 
 START = 0  # what a clip's key is folded with for its start noise; step i of the table uses i + 1
@@ -116,7 +117,7 @@ class Chain:
             body = partial(_reverse, self._network.graph, self._network.n_classes if guided else None)
             sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
             program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
-            self._compiled[shape, guided] = program.compile()
+            self._compiled[shape, guided] = program.compile(compiler_options=compiler_options())
         return self._compiled[shape, guided]
 
     def _abstract_arguments(self, shape: tuple[int, int]) -> tuple:

@@ -15,7 +15,7 @@ from kernels.target import target
 
 # Factors alive at a time: on a CPU a quarter of a megabyte for each part of F, since ten such arrays should stay in a
 # core's cache; elsewhere enough to fill the device.
-CPU_BLOCK, DEVICE_BLOCK = 2**16, 2**22
+CPU_BLOCK, DEVICE_BLOCK = 2**18, 2**22
 
 
 def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax.Array:

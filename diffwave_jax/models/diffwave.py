@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.models import weights
+from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear, linear, zero_linear
 
 
@@ -99,7 +100,7 @@ class DiffWave(nnx.Module):
         h = nnx.relu(self.input(x[..., None]))
         skips = jnp.zeros_like(h)
         for block in self.blocks:
-            h, skip = block_call(block, h, embedding)
+            h, skip = materialized(block_call(block, h, embedding))
             skips = skips + skip
         skips = skips * np.sqrt(1 / len(self.blocks)).astype(skips.dtype)
         return self.output2(nnx.relu(self.output1(skips)).astype(jnp.float32))[..., 0]

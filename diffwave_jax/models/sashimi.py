@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.models import weights
+from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu, layer_norm, linear, zero_linear
 from diffwave_jax.models.s4 import S4, spectra
 
@@ -209,8 +210,8 @@ class SaShiMi(nnx.Module):
         def run(layer, h):
             call = weights.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
             if isinstance(layer, S4Block):
-                return call(layer, h, embedding, next(filters[layer.stage]))
-            return call(layer, h)
+                return materialized(call(layer, h, embedding, next(filters[layer.stage])))
+            return materialized(call(layer, h))
 
         h = nnx.relu(self.input(x[..., None]))
         skips = [h]

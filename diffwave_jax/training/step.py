@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from diffwave_jax.models import weights
+from diffwave_jax.models.compiling import compiler_options
 from diffwave_jax.training.tasks import Batch, Metrics, Task
 
 REPLICATED, SHARDED = PartitionSpec(), PartitionSpec("data")
@@ -85,7 +86,13 @@ def make_train_step(
         return TrainState(state.step + 1, params, ema, opt_state), metrics
 
     replicated, sharded = shardings(mesh)
-    return jax.jit(step, in_shardings=(replicated, sharded), out_shardings=replicated, donate_argnums=0)
+    return jax.jit(
+        step,
+        in_shardings=(replicated, sharded),
+        out_shardings=replicated,
+        donate_argnums=0,
+        compiler_options=compiler_options(),
+    )
 
 
 def _averaged(state: TrainState, params: weights.Weights, decay: float) -> weights.Weights | None:
@@ -105,7 +112,12 @@ def make_validation(task: Task, graph: nnx.GraphDef, *, mesh: Mesh) -> Callable[
 
     replicated, sharded = shardings(mesh)
     all_metrics = _over_devices(validate, mesh, (REPLICATED, SHARDED))
-    return jax.jit(all_metrics, in_shardings=(replicated, sharded), out_shardings=replicated)
+    return jax.jit(
+        all_metrics,
+        in_shardings=(replicated, sharded),
+        out_shardings=replicated,
+        compiler_options=compiler_options(),
+    )
 
 
 def _over_devices(function: Callable, mesh: Mesh, in_specs: tuple) -> Callable:

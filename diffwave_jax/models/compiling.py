@@ -1,0 +1,20 @@
+"""What XLA's CPU compiler must be told to compile a deep residual network well.
+
+Where a sum is used twice it would rather evaluate it twice than store it, and a residual network is one long sum: each
+layer would evaluate all the sums before it once more, and a gradient's time would grow with the square of the depth.
+A barrier after each layer forbids that, but the compiler removes barriers first, unless told to keep them.
+"""
+
+import jax
+
+from kernels.target import target
+
+
+def materialized(x: jax.Array | tuple) -> jax.Array | tuple:
+    """`x`, which the compiler is to store; where it does that well by itself, nothing is said."""
+    return jax.lax.optimization_barrier(x) if target().platform == "cpu" else x
+
+
+def compiler_options() -> dict[str, str]:
+    """For the outermost `jax.jit` around a network, or `compile`: those that make `materialized` hold."""
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if target().platform == "cpu" else {}
