@@ -23,6 +23,7 @@ from flax import nnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from diffwave_jax.models import DiffWave, DiffWaveConfig, SaShiMi, SaShiMiConfig, weights
+from diffwave_jax.models.compiling import jit
 
 LENGTH = 16000
 PLAIN = (LENGTH, 3 * 256, 512)  # a product the size of DiffWave's dilated convolutions
@@ -38,8 +39,7 @@ def main() -> None:
     print(f"jax {jax.__version__} on {jax.default_backend()}; best of {arguments.repeats}", flush=True)
     # First, because a child's peak memory starts at its parent's size.
     subprocess.run([sys.executable, __file__, "--only_kernels", f"--repeats={arguments.repeats}"], check=True)
-    plain = jax.jit(jnp.matmul), (_normal(PLAIN[:2]), _normal(PLAIN[1:]))
-    forwards(plain, arguments.repeats)
+    forwards(arguments.repeats)
     if arguments.gradients:
         gradients(arguments.repeats)
 
@@ -52,19 +52,32 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def forwards(plain: tuple, repeats: int) -> None:
+def forwards(repeats: int) -> None:
     """Both networks' forward, beside the plain product and beside their own products."""
     diffwave, diffwave_products = _forward(DiffWave(DiffWaveConfig(), rngs=nnx.Rngs(0)))
     sashimi, sashimi_products = _forward(SaShiMi(SaShiMiConfig(), rngs=nnx.Rngs(0)))
     products = collections.Counter(diffwave_products) + collections.Counter(sashimi_products)
-    calls = {"plain": plain, "diffwave": diffwave, "sashimi": sashimi} | {p: _alone(*p) for p in products}
+    flop = sum(_flop(*p) for p in diffwave_products)
+    times = round(flop / (2 * math.prod(PLAIN)))
+    calls = {"plain": _plain(times), "diffwave": diffwave, "sashimi": sashimi} | {p: _alone(*p) for p in products}
     best = best_times(calls, repeats)
-    plain_rate = 2 * math.prod(PLAIN) / best["plain"]
-    rate = sum(_flop(*p) for p in diffwave_products) / best["diffwave"]
-    print(f"plain product {PLAIN}: {plain_rate / 1e9:.0f} GFLOP/s")
+    plain_rate = times * 2 * math.prod(PLAIN) / best["plain"]
+    rate = flop / best["diffwave"]
+    print(f"plain product {PLAIN}, {times} times: {plain_rate / 1e9:.0f} GFLOP/s")
     print(f"DiffWave forward: {best['diffwave']:.2f} s, {rate / 1e9:.0f} GFLOP/s, {rate / plain_rate:.2f} of plain")
     alone = sum(best[p] for p in sashimi_products)
     print(f"SaShiMi forward: {best['sashimi']:.2f} s, {best['sashimi'] / alone:.2f} times its products ({alone:.2f} s)")
+
+
+def _plain(times: int) -> tuple[Callable, tuple]:
+    """As many products as take a forward's time: this machine's speed changes from one moment to the next."""
+    product = jax.jit(jnp.matmul)
+
+    def products(left, right):
+        for _ in range(times):
+            product(left, right).block_until_ready()
+
+    return products, (_normal(PLAIN[:2]), _normal(PLAIN[1:]))
 
 
 def gradients(repeats: int) -> None:
@@ -76,9 +89,7 @@ def gradients(repeats: int) -> None:
     }
     for name, (batch, network) in networks.items():
         loss, operands = _loss(network, batch)
-        best = best_times(
-            {"forward": (jax.jit(loss), operands), "gradient": (jax.jit(jax.grad(loss)), operands)}, repeats
-        )
+        best = best_times({"forward": (jit(loss), operands), "gradient": (jit(jax.grad(loss)), operands)}, repeats)
         ratio = best["gradient"] / best["forward"]
         print(f"{name}: loss {best['forward']:.2f} s, gradient {best['gradient']:.2f} s, {ratio:.1f} times")
 
@@ -118,8 +129,11 @@ def _forward(network: nnx.Module) -> tuple[tuple[Callable, tuple], list[tuple]]:
     graph, values = weights.split(network)
     kernels = jax.jit(lambda values: weights.merge(graph, values).s4_kernels())(values)
     operands = values, _normal((1, LENGTH)), jnp.zeros(1, jnp.int32), kernels
-    call = jax.jit(lambda values, x, t, kernels: weights.merge(graph, values)(x, t, kernels=kernels))
-    return (call, operands), list(_products(jax.make_jaxpr(call)(*operands).jaxpr))
+
+    def predict(values, x, t, kernels):
+        return weights.merge(graph, values)(x, t, kernels=kernels)
+
+    return (jit(predict), operands), list(_products(jax.make_jaxpr(predict)(*operands).jaxpr))
 
 
 def _loss(network: nnx.Module, batch: int) -> tuple[Callable, tuple]:

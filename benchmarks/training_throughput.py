@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.config import default_config, model_section
 from diffwave_jax.models import weights
+from diffwave_jax.models.compiling import jit
 from diffwave_jax.training.feed import data_mesh, global_batch
 from diffwave_jax.training.optimizer import make_optimizer
 from diffwave_jax.training.step import init_state, make_train_step
@@ -35,6 +37,7 @@ def main():
     parser.add_argument("--models", default="sashimi,diffwave")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    keep_freed_memory()  # as train.py does
     for name in args.models.split(","):
         seconds = fastest(programs(name), args.rounds)
         row = {"model": name, "batch": BATCH[name]} | {what: round(value, 3) for what, value in seconds.items()}
@@ -87,7 +90,8 @@ def _call(function: Callable, *arguments) -> Callable[[], object]:
 
 def _forward(graph: nnx.GraphDef, params: weights.Weights, audio: np.ndarray) -> Callable[[], object]:
     steps = jnp.zeros(len(audio))
-    return _call(jax.jit(lambda p, x: weights.merge(graph, p)(x, steps)), params, audio)
+    forward = jit(lambda p, x: weights.merge(graph, p)(x, steps))
+    return _call(forward, params, audio)
 
 
 def _step(task, graph, optimizer, mesh, params, batch) -> Callable[[], object]:

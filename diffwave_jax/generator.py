@@ -19,6 +19,7 @@ from diffwave_jax.config import from_dict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import build, weights
+from diffwave_jax.models.compiling import jit
 from diffwave_jax.samplers import Coefficients, plan
 from diffwave_jax.settings import ANCESTRAL, Settings
 
@@ -244,6 +245,6 @@ def _s4_kernels(graph: nnx.GraphDef, params: dict) -> tuple:
     return weights.merge(graph, params).s4_kernels()
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit, static_argnums=0)
 def _predict_noise(graph: nnx.GraphDef, params: dict, kernels: tuple, x, t, label) -> jax.Array:
     return weights.merge(graph, params)(x, t, label, kernels=kernels)

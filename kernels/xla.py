@@ -36,12 +36,14 @@ def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Arr
     tiles, size = tables.t.shape
 
     def head_gradient(operands):
-        head, gradient = operands
+        head, columns, gradient = operands
         padded = tuple(jnp.pad(x, (0, tiles * size - count)).reshape(tiles, size) for x in gradient)
-        parts = lax.map(lambda tile: _head_gradient(tile[0], head, tile[1]), (tables, padded))
+        parts = lax.map(lambda tile: _head_gradient(tile[0], head, columns, tile[1]), (tables, padded))
         return jax.tree.map(lambda x: x.sum(0), parts)
 
-    return _map_heads(head_gradient, (coefficients, tuple(gradient)), coefficients.modulus2.shape[1] * size)
+    # Transposed here: a transposition next to a product of several heads goes into it and makes it six times slower.
+    columns = jnp.swapaxes(jnp.concatenate([coefficients.a, coefficients.b], axis=1), 1, 2)
+    return _map_heads(head_gradient, (coefficients, columns, tuple(gradient)), coefficients.modulus2.shape[1] * size)
 
 
 def _tiles(length: int, states: int) -> tuple[Nodes, int]:
@@ -92,7 +94,8 @@ def _head_spectrum(table: Nodes, head: Coefficients) -> tuple[jax.Array, ...]:
     return tuple(lax.complex(*k) for k in dplr_math.spectrum(table.t, head.beta, sums))
 
 
-def _head_gradient(table: Nodes, head: Coefficients, gradient: tuple[jax.Array, ...]) -> Coefficients:
+def _head_gradient(table: Nodes, head: Coefficients, columns: jax.Array, gradient: tuple) -> Coefficients:
+    """As `_head_spectrum`; `columns` (M, 4 D + 4) are `a` and `b` once more."""
     factor = _factor(table, head)
     sums = _sums(table, _without_bc(head, len(gradient)), factor)
     gradients = [Pair(jnp.real(x), jnp.imag(x)) for x in gradient]
@@ -101,9 +104,9 @@ def _head_gradient(table: Nodes, head: Coefficients, gradient: tuple[jax.Array, 
     # The sums are `rows_real @ factor.real + rows_imaginary @ factor.imaginary`, real part and imaginary part.
     to_real = jnp.concatenate([table.inverse * real, imaginary])
     to_imaginary = jnp.concatenate([table.inverse * imaginary, -real])
-    a, b = jnp.split(to_real @ factor.real.T + to_imaginary @ factor.imaginary.T, 2)
-    rows = jnp.concatenate([head.a, head.b]).T
-    to_factor = Pair(rows @ to_real, rows @ to_imaginary)
+    # In this order XLA transposes the smaller factors.
+    a, b = jnp.split((factor.real @ to_real.T + factor.imaginary @ to_imaginary.T).T, 2)
+    to_factor = Pair(columns @ to_real, columns @ to_imaginary)
     minus_modulus2, real4_over_t = dplr_math.factor_gradient(table, factor, to_factor)
     # As products: XLA's reduction over nodes is several times slower on a CPU.
     modulus2, square = -(minus_modulus2 @ jnp.stack([jnp.ones_like(table.t), table.square], axis=1)).T

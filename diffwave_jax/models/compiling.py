@@ -5,6 +5,9 @@ layer would evaluate all the sums before it once more, and a gradient's time wou
 A barrier after each layer forbids that, but the compiler removes barriers first, unless told to keep them.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 
 from kernels.target import target
@@ -18,3 +21,19 @@ def materialized(x: jax.Array | tuple) -> jax.Array | tuple:
 def compiler_options() -> dict[str, str]:
     """For the outermost `jax.jit` around a network, or `compile`: those that make `materialized` hold."""
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if target().platform == "cpu" else {}
+
+
+def jit(function: Callable, **options) -> Callable:
+    """`jax.jit` with `compiler_options`; inside another `jax.jit`, which alone may have such options, without."""
+    nested = jax.jit(function, **options)
+
+    @functools.cache
+    def outermost():
+        return jax.jit(function, compiler_options=compiler_options(), **options)
+
+    @functools.wraps(function)
+    def call(*arguments):
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
+        return (nested if traced else outermost())(*arguments)
+
+    return call
