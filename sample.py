@@ -29,17 +29,18 @@ def main(options: argparse.Namespace) -> None:
     steps = model.steps_of(settings, start=options.step if options.denoise else None)  # checks the settings first
     if options.overwrite:
         clear(options.out)
-    if options.denoise:
-        recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
-        audio = model.denoise(recording[None], options.step, settings)
-        made_by = {"denoised": options.denoise.name, "from_step": options.step, "steps": steps}
-        report = save_into(options.out, model, audio, settings, normalize=options.normalize, **made_by)
-    elif options.interpolate:
-        audio = model.interpolate(*options.interpolate, options.n, settings=settings)
-        seeds = "{} to {}".format(*options.interpolate)
-        report = save_into(options.out, model, audio, settings, normalize=options.normalize, interpolated_seeds=seeds)
-    else:
-        with cli.ClipBar() as bar:
+    with cli.ClipBar() as bar:
+        if options.denoise:
+            recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
+            audio = model.denoise(recording[None], options.step, settings, on_step=bar.show_steps(1))
+            made_by = {"denoised": options.denoise.name, "from_step": options.step, "steps": steps}
+            report = save_into(options.out, model, audio, settings, normalize=options.normalize, **made_by)
+        elif options.interpolate:
+            on_step = bar.show_steps(options.n)
+            audio = model.interpolate(*options.interpolate, options.n, settings=settings, on_step=on_step)
+            made_by = {"interpolated_seeds": "{} to {}".format(*options.interpolate)}
+            report = save_into(options.out, model, audio, settings, normalize=options.normalize, **made_by)
+        else:
             report = generate_into(
                 options.out,
                 model,

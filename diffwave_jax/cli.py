@@ -23,6 +23,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(argv)
         except UserError as error:
             _fail(error)
+        except KeyboardInterrupt:
+            sys.exit("stopped before anything was trained; the same command starts again")
 
     app.run(guarded, flags_parser=_parse)
 
@@ -75,8 +77,10 @@ class Console:
     """
 
     def __init__(self, total: int):
-        self._bar = tqdm(total=total, unit="step", dynamic_ncols=True) if sys.stderr.isatty() else None
+        self._total = total
+        self._bar: tqdm | None = None  # comes with the first step, below the bar of the preparation
         self._shown: dict[str, str] = {}
+        self._preparation = ClipBar()
 
     def message(self, text: str) -> None:
         """Prints one line above the bar."""
@@ -84,14 +88,23 @@ class Console:
 
     def step(self, step: int) -> None:
         """Moves the bar."""
-        if self._bar is None:
+        if not sys.stderr.isatty():
             return
+        if self._bar is None:
+            self._bar = tqdm(total=self._total, unit="step", dynamic_ncols=True)
         if self._bar.n == 0:
             self._bar.initial = step  # where a run continues; the bar's speed is that of the steps from here on
         self._bar.update(step - self._bar.n)
 
+    def preparing(self, done: int, total: int) -> None:
+        """Shows a bar, or a line now and then, until all clips are prepared."""
+        self._preparation.show(done, total)
+        if done == total:
+            self._preparation.close()
+
     def end(self) -> None:
-        """Leaves the bar as it is."""
+        """Leaves the bars as they are."""
+        self._preparation.close()
         if self._bar is not None:
             self._bar.close()
 
@@ -111,13 +124,24 @@ class Console:
 class ClipBar:
     """Shows how many clips are done, how many a second, and the time left; a line now and then in a log."""
 
+    def __init__(self):
+        self._bar: tqdm | None = None
+
     def __enter__(self) -> "ClipBar":
-        self._bar = None
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is, if there is one; `show` would start another."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
+
+    def show_steps(self, clips: int) -> Callable[[int, int], None]:
+        """What to call with (steps done, steps in all) of as many clips made together."""
+        return lambda done, total: self.show(clips * done / total, clips)
 
     def show(self, done: float, total: int) -> None:
         """Moves the bar to `done` of `total` clips, parts of clips included."""

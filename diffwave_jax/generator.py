@@ -123,20 +123,29 @@ class Generator:
         """Clips (n, L) from start noise `z` (n, L); `generate(n, ...)` is this from `latents(n, seed)`."""
         return self._states(z, self._table(settings), settings) / self._scale
 
-    def z2w(self, z: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL) -> np.ndarray:
+    def z2w(
+        self, z: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL, *, on_step: OnStep | None = None
+    ) -> np.ndarray:
         """Start noise `z` (n, L) to w (n, L), the state after the last step at or above `interp_t`.
 
         In w, still noisy but already a voice, mixtures are voices too (DiffWave, arXiv 2009.09761, section 5.4).
         """
         table = self._table(settings)
-        return self._states(z, table, settings, rows=range(self._first_below(table, interp_t)))
+        return self._states(z, table, settings, rows=range(self._first_below(table, interp_t)), on_step=on_step)
 
     def generate_from_w(self, w: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL) -> np.ndarray:
         """Clips (n, L) from `w` (n, L), by the steps that `z2w` left out."""
         return self._finish(w, interp_t, settings, np.arange(len(w)))
 
     def interpolate(
-        self, seed_a: int, seed_b: int, n: int, interp_t: int = 50, settings: Settings = ANCESTRAL
+        self,
+        seed_a: int,
+        seed_b: int,
+        n: int,
+        interp_t: int = 50,
+        settings: Settings = ANCESTRAL,
+        *,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
         """`n` clips (n, L) on the line in w between clip 0 of `seed_a` and clip 0 of `seed_b`, ends included.
 
@@ -144,12 +153,19 @@ class Generator:
         """
         if n < 2:
             raise UserError(f"n is {n}; an interpolation has at least its 2 ends")
-        ends = [replace(settings, seed=seed) for seed in (seed_a, seed_b)]
-        w_a, w_b = (self.z2w(self.latents(1, end.seed), interp_t, end) for end in ends)
+        table = self._table(settings)
+        above = self._first_below(table, interp_t)  # steps that each end takes alone
+        now, then, at_last = (_part(on_step, k * above, above + len(table.timestep)) for k in range(3))
+        end_a, end_b = (replace(settings, seed=seed) for seed in (seed_a, seed_b))
+        w_a = self.z2w(self.latents(1, seed_a), interp_t, end_a, on_step=now)
+        w_b = self.z2w(self.latents(1, seed_b), interp_t, end_b, on_step=then)
         share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
-        return self._finish((1 - share) * w_a + share * w_b, interp_t, ends[0], np.zeros(n, int))
+        w = (1 - share) * w_a + share * w_b
+        return self._finish(w, interp_t, end_a, np.zeros(n, int), on_step=at_last)
 
-    def denoise(self, audio: np.ndarray, step: int = 25, settings: Settings = ANCESTRAL) -> np.ndarray:
+    def denoise(
+        self, audio: np.ndarray, step: int = 25, settings: Settings = ANCESTRAL, *, on_step: OnStep | None = None
+    ) -> np.ndarray:
         """Audio (n, L) without its noise, by the reverse process from level `step` on (DiffWave, section 5.4).
 
         Times sqrt(alpha_bar), a clip with white noise of standard deviation sqrt((1 - alpha_bar) / alpha_bar) is just
@@ -157,7 +173,7 @@ class Generator:
         """
         table = self._table(settings, start=step)
         x = np.asarray(audio, np.float32) * self._scale * np.float32(table.signal[0])
-        return self._states(x, table, settings) / self._scale
+        return self._states(x, table, settings, on_step=on_step) / self._scale
 
     def steps_of(self, settings: Settings, start: int | None = None) -> int:
         """Evaluations of the network that a clip takes, from level `start` if given; errors as `generate`."""
@@ -173,21 +189,21 @@ class Generator:
             raise UserError(f"interp_t is {interp_t}; it must be between 1 and {self.diffusion.num_steps - 1}")
         return int(np.sum(table.timestep >= interp_t))
 
-    def _finish(self, w: np.ndarray, interp_t: int, settings: Settings, indices: np.ndarray) -> np.ndarray:
+    def _finish(self, w: np.ndarray, interp_t: int, settings: Settings, indices, *, on_step=None) -> np.ndarray:
         table = self._table(settings)
         first = self._first_below(table, interp_t)
         table.correction[first : first + 1] = 0  # w does not carry the prediction of the step before it
         rows = range(first, len(table.timestep))
-        return self._states(w, table, settings, rows=rows, indices=indices) / self._scale
+        return self._states(w, table, settings, rows=rows, indices=indices, on_step=on_step) / self._scale
 
-    def _states(self, x, table: Coefficients, settings: Settings, *, rows=None, indices=None) -> np.ndarray:
+    def _states(self, x, table: Coefficients, settings, *, rows=None, indices=None, on_step=None) -> np.ndarray:
         """What `rows` of the table make of the states `x` (n, L), all rows and clips 0 to n - 1 unless told."""
         x = np.asarray(x, np.float32)
         if x.ndim != 2 or x.shape[1] != self.length or not len(x):
             raise UserError(f"this model works on arrays (n, {self.length}) with n at least 1; got {x.shape}")
         job = self._job(table, settings, np.arange(len(x)) if indices is None else indices, start=x)
         job = job if rows is None else replace(job, rows=rows)
-        return np.concatenate([states for _, states in reverse(self._chain, job)])
+        return np.concatenate([states for _, states in reverse(self._chain, job, on_step=on_step)])
 
     def _job(self, table: Coefficients, settings: Settings, indices: Sequence[int], start=None) -> Job:
         indices = np.asarray(indices)
@@ -223,6 +239,11 @@ def load(path: str | Path, *, ema: bool = True) -> Generator:
     """
     saved = checkpoint.load(path, ema=ema)
     return Generator(from_dict(saved.config), saved.weights)
+
+
+def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:
+    """`on_step` for a part of the work, with `before` steps before it and `total` in all."""
+    return None if on_step is None else lambda done, _: on_step(before + done, total)
 
 
 def check_weights(found: Mapping[str, np.ndarray], expected: Mapping[str, jax.ShapeDtypeStruct]) -> None:

@@ -144,7 +144,10 @@ def test_w_is_the_state_after_step_interp_t(unconditional):
 
 def test_interpolation_runs_from_one_clip_to_the_other(unconditional):
     deterministic = Settings(sampler="ddim", steps=12)
-    clips = unconditional.interpolate(3, 8, 5, settings=deterministic)
+    told = []
+    clips = unconditional.interpolate(3, 8, 5, settings=deterministic, on_step=lambda *steps: told.append(steps))
+    total = told[0][1]
+    assert told == [(step, total) for step in range(1, total + 1)] and total > 12  # both ends' steps above w, then all
     assert clips.shape == (5, 256)
     for end, seed in ((0, 3), (-1, 8)):
         alone = unconditional.generate(1, seed=seed, steps=12, sampler="ddim")

@@ -1,5 +1,7 @@
 """From the data set to global arrays on the mesh."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -24,13 +26,14 @@ class Feed:
     Args:
       config: the run's config.
       mesh: from `data_mesh`.
+      progress: called with (clips done, clips in all) while the data set is prepared.
     """
 
-    def __init__(self, config: ConfigDict, mesh: Mesh):
+    def __init__(self, config: ConfigDict, mesh: Mesh, progress: Callable[[int, int], None] | None = None):
         self._mesh = mesh
         self._batch_size = config.train.batch_size
         _check_batch_size(config, mesh)
-        self.dataset = open_dataset(config.data, "train")
+        self.dataset = open_dataset(config.data, "train", progress=progress)
         self._batches = make_loader(
             self.dataset,
             batch_size=self._batch_size,

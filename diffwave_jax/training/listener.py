@@ -6,6 +6,9 @@ import numpy as np
 class Listener:
     """Told of a run's progress; by default it lets everything pass."""
 
+    def preparing(self, done: int, total: int) -> None:
+        """So many clips of the data set are prepared."""
+
     def message(self, text: str) -> None:
         """One line worth reading."""
 

@@ -42,7 +42,7 @@ class Run:
         self._optimizer = make_optimizer(train)
         self._graph, self._shapes = weights.abstract(self._network)
         self._preview = Preview(config) if train.sample_every else None
-        self._feed = Feed(config, self._mesh)
+        self._feed = Feed(config, self._mesh, progress=lambda done, total: self._tell("preparing", done, total))
         self._validation_batches = validation_batches(config, self._mesh) if train.validate_every else []
         self._checkpoints = RunCheckpoints(workdir, config, self._say)
         self._meter = Meter(train.batch_size)

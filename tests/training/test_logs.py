@@ -1,6 +1,7 @@
 """What a run tells: curves, clips and pictures in TensorBoard, lines in a log, a bar on a terminal."""
 
 import io
+import subprocess
 import sys
 
 import numpy as np
@@ -92,3 +93,23 @@ def test_a_bar_on_a_terminal_starts_where_the_run_continues(monkeypatch):
     console.scalars(5, {"loss": 0.5, "clips_per_second": 20.0})
     shown = terminal.getvalue()
     assert "5/10" in shown and "loss=0.5" in shown and "clips_per_second=20" in shown
+
+
+def test_the_preparation_of_the_data_has_a_bar_of_its_own_above_the_runs(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    console = cli.Console(10)
+    console.preparing(1, 2)
+    console.preparing(2, 2)
+    console.step(1)
+    console.end()
+    shown = terminal.getvalue()
+    assert "2.0/2 clips" in shown and shown.index("2.0/2 clips") < shown.index("1/10")
+
+
+def test_ctrl_c_before_training_ends_in_one_line():
+    script = "from diffwave_jax import cli\ndef main(_): raise KeyboardInterrupt\ncli.run(main)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "stopped before anything was trained; the same command starts again\n"
