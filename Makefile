@@ -14,7 +14,7 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 
-# Trains the bundled model again; see diffwave_jax/bundled/README.md.
+# Trains the bundled model again; see diffwave_jax/bundled/digits/README.md.
 digits: $(VENV)/.run-time
 	$(VENV)/bin/python train.py --config configs/digits.py --workdir runs/digits --config.data.archive=$(FSDD)
 

@@ -123,7 +123,7 @@ class WeightNormConv(nnx.Module):
     ):
         init = uniform_fan_in(in_features * width)
         self.v = nnx.Param(init(rngs.params(), (width, in_features, out_features)))
-        self.g = nnx.Param(on_host(_norm, (out_features,), self.v[...]))
+        self.g = nnx.Param(on_host(_initial_norm, (out_features,), self.v[...]))
         self.bias = nnx.Param(init(rngs.params(), (out_features,)))
         self.dilation = dilation
         self.dtype = dtype
@@ -147,7 +147,7 @@ class WeightNormLinear(nnx.Module):
     def __init__(self, in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
         init = uniform_fan_in(in_features)
         self.v = nnx.Param(init(rngs.params(), (in_features, out_features)))
-        self.g = nnx.Param(on_host(_norm, (out_features,), self.v[...]))
+        self.g = nnx.Param(on_host(_initial_norm, (out_features,), self.v[...]))
         self.bias = nnx.Param(init(rngs.params(), (out_features,)))
         self.dtype = dtype
 
@@ -157,13 +157,13 @@ class WeightNormLinear(nnx.Module):
         return matmul(x.astype(self.dtype), kernel) + self.bias[...].astype(self.dtype)
 
 
-def _norm(v: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.sum(np.square(v), axis=tuple(range(v.ndim - 1))))
-
-
 def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
     """`g v / ||v||` with one norm per output channel, the last axis of `v` (..., out) and of `g` (out,)."""
     return _direction(v) * g
+
+
+def _initial_norm(v: np.ndarray) -> np.ndarray:
+    return _norm(v, np)
 
 
 @jax.custom_jvp
@@ -180,8 +180,8 @@ def _direction_jvp(primals, tangents):
     return direction, (dv - direction * along) / norm
 
 
-def _norm(v: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.sum(jnp.square(v), axis=tuple(range(v.ndim - 1))))
+def _norm(v: jax.Array, xp=jnp) -> jax.Array:
+    return xp.sqrt(xp.sum(xp.square(v), axis=tuple(range(v.ndim - 1))))
 
 
 class StepEmbedding(nnx.Module):
