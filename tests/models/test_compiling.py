@@ -1,0 +1,47 @@
+"""What XLA's CPU compiler makes of a deep residual network."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from diffwave_jax.models import DiffWave, DiffWaveConfig, SaShiMi, SaShiMiConfig, weights
+from diffwave_jax.models.compiling import compiler_options, jit
+
+
+def widest_fusion(network: nnx.Module) -> int:
+    """The most arrays that any one loop of the compiled gradient reads."""
+    graph, params = weights.split(network)
+    x, t = jnp.ones((1, network.config.length)), jnp.zeros(1, jnp.int32)
+
+    def loss(params):
+        return jnp.sum(weights.merge(graph, params)(x, t))
+
+    compiled = jax.jit(jax.grad(loss), compiler_options=compiler_options()).lower(params).compile()
+    return max(operands.count("%") for operands in re.findall(r" fusion\((.*?)\)", compiled.as_text()))
+
+
+NETWORKS = {
+    "diffwave": lambda: DiffWave(
+        DiffWaveConfig(channels=8, n_layers=12, dilation_cycle=4, length=64), rngs=nnx.Rngs(0)
+    ),
+    "sashimi": lambda: SaShiMi(
+        SaShiMiConfig(d_model=8, n_layers=(12,), pool=(), d_state=2, length=64, l_max=64), rngs=nnx.Rngs(0)
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "layers"), [("diffwave", 12), ("sashimi", 24)])
+def test_no_layer_evaluates_the_sums_of_those_before_it(name, layers):
+    # One loop may read something of every layer: the step embedding's gradient is their sum. Left to itself the
+    # compiler has loops here that read 49 arrays and 44.
+    assert widest_fusion(NETWORKS[name]()) <= layers
+
+
+def test_a_function_for_itself_and_inside_another_gives_the_same():
+    double = jit(lambda x: 2 * x)
+    x = jnp.arange(3.0)
+    np.testing.assert_array_equal(jax.jit(lambda x: double(x) + 1)(x), double(x) + 1)
