@@ -18,9 +18,13 @@ def materialized(x: jax.Array | tuple) -> jax.Array | tuple:
     return jax.lax.optimization_barrier(x) if target().platform == "cpu" else x
 
 
-def compiler_options() -> dict[str, str]:
-    """For the outermost `jax.jit` around a network, or `compile`: those that make `materialized` hold."""
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if target().platform == "cpu" else {}
+def compiler_options(platform: str | None = None) -> dict[str, str]:
+    """For the outermost `jax.jit` around a network, or `compile`: those that make `materialized` hold.
+
+    Args:
+      platform: of the devices compiled for; None for that of `kernels.target.target`.
+    """
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if (platform or target().platform) == "cpu" else {}
 
 
 def jit(function: Callable, **options) -> Callable:
