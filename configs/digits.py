@@ -20,6 +20,7 @@ def get_config():
     config.data.length = 5120
     config.data.trim_db = 30.0
     config.data.rms = 0.1
+    config.data.fade = 80  # 10 ms: the recordings' noise would end in a click where the zeros begin
     config.data.shift = 64
     config.data.gain = (0.8, 1.2)
     config.train.num_steps = 12_000

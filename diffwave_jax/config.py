@@ -59,6 +59,7 @@ def data_section() -> ConfigDict:
             "length": 16000,  # samples of a clip
             "trim_db": 0.0,  # cut leading and trailing parts this far below the peak; 0 leaves them
             "rms": 0.0,  # scale clips to this RMS where their peak allows; 0 leaves them
+            "fade": 0,  # fade clips in and out over this many samples; 0 leaves their ends
             "shift": 0,  # augmentation: largest random shift, in samples
             "gain": (1.0, 1.0),  # augmentation: range of a random factor
         }

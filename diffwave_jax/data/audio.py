@@ -54,12 +54,14 @@ def checked(samples: np.ndarray) -> np.ndarray:
 
 
 def fit(samples: np.ndarray, spec: DataSpec) -> np.ndarray:
-    """Trims, cuts, levels and zero-pads float audio `(n,)` to int16 `(spec.length,)`."""
+    """Trims, cuts, levels, fades and zero-pads float audio `(n,)` to int16 `(spec.length,)`."""
     if spec.trim_db:
         samples = trim(samples, spec)
     samples = samples[: spec.length]
     if spec.rms:
         samples = level(samples, spec.rms)
+    if spec.fade:
+        samples = fade(samples, spec.fade)
     samples = np.clip(np.round(samples * SCALE), -SCALE, SCALE - 1).astype(np.int16)
     return np.pad(samples, (0, spec.length - len(samples)))
 
@@ -77,6 +79,13 @@ def level(samples: np.ndarray, rms: float) -> np.ndarray:
     if peak == 0:
         return samples
     return samples * min(rms / np.sqrt(np.mean(np.square(samples))), 1 / peak)
+
+
+def fade(samples: np.ndarray, length: int) -> np.ndarray:
+    """Fades `(n,)` in and out with half a period of a cosine over `length` samples at either end."""
+    from_start = np.arange(len(samples)) + 0.5
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(from_start / length, 1))
+    return samples * rise * rise[::-1]
 
 
 def to_float(samples: np.ndarray) -> np.ndarray:

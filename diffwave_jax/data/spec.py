@@ -21,6 +21,8 @@ class DataSpec:
       length: samples per clip; longer clips are cut, shorter ones zero-padded, both at the end.
       trim_db: leading and trailing sound this many dB under the clip's peak is cut away; 0 keeps all.
       rms: root mean square every clip is scaled to, as far as its peak allows; 0 keeps the level.
+      fade: samples over which every clip fades in and out, so that no trimmed or padded end is a click; 0 for not at
+        all.
       classes: the words to keep, in the order of their labels (`speech_commands` only).
       data_dir: folder of the prepared clips; `None` for the user's cache folder.
     """
@@ -31,6 +33,7 @@ class DataSpec:
     length: int = 16000
     trim_db: float = 0.0
     rms: float = 0.0
+    fade: int = 0
     classes: tuple[str, ...] = DIGITS
     data_dir: str | None = None
 
@@ -40,6 +43,7 @@ class DataSpec:
         _check(self.length > 0, "length", self.length, "a positive number of samples")
         _check(self.trim_db >= 0, "trim_db", self.trim_db, "0 (off) or a positive number of dB")
         _check(0 <= self.rms < 1, "rms", self.rms, "0 (off) or a level below 1")
+        _check(self.fade >= 0, "fade", self.fade, "0 (off) or a number of samples")
         _check(len(set(self.classes)) == len(self.classes) > 0, "classes", self.classes, "distinct words")
         _check(bool(self.archive) or self.source != "folder", "archive", self.archive, "a folder of audio")
 

@@ -81,6 +81,20 @@ def test_silence_survives_trim_and_level():
     chex.assert_trees_all_equal(fitted, np.zeros(10, np.int16))
 
 
+def test_fade_rises_and_falls_at_the_ends_of_the_sound_and_leaves_the_middle():
+    fitted = audio.to_float(audio.fit(np.full(100, 0.5), DataSpec(length=120, fade=10)))
+    steps = np.diff(fitted[:10])
+    assert 0 < fitted[0] < 0.01 and np.all(steps > 0)
+    chex.assert_trees_all_equal(fitted[10:90], np.full(80, 0.5, np.float32))
+    chex.assert_trees_all_equal(fitted[90:100], fitted[9::-1])
+    assert not fitted[100:].any()
+
+
+def test_fade_of_a_clip_shorter_than_itself_stays_below_the_clip():
+    fitted = audio.to_float(audio.fit(np.full(6, 0.5), DataSpec(length=6, fade=10)))
+    assert np.all(fitted > 0) and np.all(fitted < 0.5)
+
+
 @pytest.mark.parametrize(("rms", "expected"), [(0.1, 0.1), (0.9, 1 / np.sqrt(2))])
 def test_level_reaches_the_rms_unless_the_peak_forbids(rms, expected):
     levelled = audio.level(tone(1.0), rms)

@@ -59,7 +59,8 @@ def test_the_same_wishes_share_a_preparation(config):
 
 
 @pytest.mark.parametrize(
-    "change", [{"length": 300}, {"trim_db": 20.0}, {"rms": 0.1}, {"classes": ("one", "zero")}, {"source": "folder"}]
+    "change",
+    [{"length": 300}, {"trim_db": 20.0}, {"rms": 0.1}, {"fade": 5}, {"classes": ("one", "zero")}, {"source": "folder"}],
 )
 def test_other_wishes_do_not(config, change):
     open_dataset(config)

@@ -27,6 +27,7 @@ def test_default_cache_follows_the_user_s_cache_folder(monkeypatch, tmp_path):
         ("sample_rate", 0),
         ("length", -1),
         ("trim_db", -3.0),
+        ("fade", -1),
         ("rms", 1.5),
         ("classes", ("one", "one")),
     ],
