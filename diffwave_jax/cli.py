@@ -24,7 +24,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         except UserError as error:
             _fail(error)
         except KeyboardInterrupt:
-            sys.exit("stopped before anything was trained; the same command starts again")
+            sys.exit("stopped; the same command continues from what is saved")
 
     app.run(guarded, flags_parser=_parse)
 

@@ -108,8 +108,8 @@ def test_the_preparation_of_the_data_has_a_bar_of_its_own_above_the_runs(monkeyp
     assert "2.0/2 clips" in shown and shown.index("2.0/2 clips") < shown.index("1/10")
 
 
-def test_ctrl_c_before_training_ends_in_one_line():
+def test_ctrl_c_outside_training_ends_in_one_line():
     script = "from diffwave_jax import cli\ndef main(_): raise KeyboardInterrupt\ncli.run(main)"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr == "stopped before anything was trained; the same command starts again\n"
+    assert ended.stderr == "stopped; the same command continues from what is saved\n"
