@@ -1,6 +1,6 @@
 """Time and peak memory of converting full-size checkpoints of random values, in both of PyTorch's file formats.
 
-python benchmarks/convert_full_size.py [--folder DIR]
+python -m benchmarks.convert_full_size [--folder DIR]
 
 Needs PyTorch, to write the files. Each conversion runs in a process of its own; memory is its peak resident size.
 """

@@ -1,4 +1,4 @@
-"""How fast the input pipeline delivers clips: `python benchmarks/input_pipeline.py`.
+"""How fast the input pipeline delivers clips: `python -m benchmarks.input_pipeline`.
 
 Prepares made-up clips of SC09's size and reads them through the loader, plain and augmented, in one run.
 """

@@ -1,6 +1,6 @@
 """What `convert_torch_ckpt.py --per-stage-length` gains and costs on a full-size SaShiMi of fresh random weights.
 
-python benchmarks/per_stage_length.py
+python -m benchmarks.per_stage_length
 """
 
 import time

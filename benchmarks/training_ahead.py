@@ -14,9 +14,11 @@ import argparse
 import itertools
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 RESULTS = Path(__file__).parent / "results" / "training_ahead.jsonl"
 GPU_FLAGS = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"  # no device to tune on
 KEYS = ("target", "devices", "model", "batch", "dtype", "remat")

@@ -9,6 +9,7 @@ for SaShiMi the S4 kernels with their gradient, take turns; each line is the fas
 import argparse
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.config import default_config, model_section
 from diffwave_jax.models import weights
