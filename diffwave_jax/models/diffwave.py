@@ -9,7 +9,7 @@ from flax import nnx
 
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import materialized
-from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear, linear, zero_linear
+from diffwave_jax.models.layers import Linear, StepEmbedding, WeightNormConv, WeightNormLinear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ResidualBlock(nnx.Module):
     """One gated block: step embedding added, dilated convolution, gate, then residual and skip outputs."""
 
     def __init__(self, channels: int, dilation: int, *, dtype, rngs: nnx.Rngs):
-        self.step = linear(512, channels, dtype=dtype, rngs=rngs)
+        self.step = Linear(512, channels, dtype=dtype, rngs=rngs)
         self.dilated = WeightNormConv(channels, 2 * channels, 3, dilation=dilation, dtype=dtype, rngs=rngs)
         self.residual = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
         self.skip = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
@@ -79,7 +79,7 @@ class DiffWave(nnx.Module):
             for n in range(config.n_layers)
         )
         self.output1 = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
-        self.output2 = zero_linear(channels, 1, rngs=rngs)
+        self.output2 = Linear(channels, 1, init=nnx.initializers.zeros, rngs=rngs)
 
     def s4_kernels(self, length: int | None = None) -> tuple:
         """Nothing: DiffWave has no S4 kernels (the counterpart of `SaShiMi.s4_kernels`)."""

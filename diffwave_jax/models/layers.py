@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.models import sums
+
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
 
 
@@ -65,31 +67,79 @@ def _matmul_backward(saved, dy):
 matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
-def _linear_dot(x, kernel, dimension_numbers, **_):
-    """`matmul` in the form that `nnx.Linear` calls; its dimension numbers always mean the last axis."""
-    del dimension_numbers
-    return matmul(x, kernel)
+@jax.custom_vjp
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """`x + bias` for x (..., H) and bias (H,), whose gradient is a sum over rows."""
+    return x + bias
 
 
-def linear(in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Linear:
-    """A linear layer over the last axis, initialised as PyTorch does; `dtype` is what it computes in."""
-    init = uniform_fan_in(in_features)
-    return nnx.Linear(
-        in_features, out_features, kernel_init=init, bias_init=init, dtype=dtype, dot_general=_linear_dot, rngs=rngs
-    )
+def _add_bias_backward(_, dy):
+    return dy, sums.over_rows(dy).astype(dy.dtype)
 
 
-def zero_linear(in_features: int, out_features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.Linear:
-    """A linear layer whose weight and bias start at zero: the networks' last layer."""
-    zeros = nnx.initializers.zeros
-    return nnx.Linear(
-        in_features, out_features, kernel_init=zeros, bias_init=zeros, dtype=dtype, dot_general=_linear_dot, rngs=rngs
-    )
+add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
 
 
-def layer_norm(features: int, *, dtype=jnp.float32, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Layer normalisation over the last axis; the two-pass variance keeps float32's accuracy."""
-    return nnx.LayerNorm(features, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
+class Linear(nnx.Module):
+    """A linear layer over the last axis.
+
+    Args:
+      in_features: input channels.
+      out_features: output channels.
+      init: of weight and bias; None for PyTorch's.
+      dtype: what it computes in; the weights stay float32.
+      rngs: source of the initial values.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, init=None, dtype=jnp.float32, rngs: nnx.Rngs):
+        init = init or uniform_fan_in(in_features)
+        self.kernel = nnx.Param(init(rngs.params(), (in_features, out_features), jnp.float32))
+        self.bias = nnx.Param(init(rngs.params(), (out_features,), jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., in_features) to (..., out_features)."""
+        y = matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+        return add_bias(y, self.bias[...].astype(self.dtype))
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation over the last axis (Ba et al., arXiv 1607.06450), in float32; the result is `dtype`."""
+
+    def __init__(self, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        self.scale = nnx.Param(nnx.initializers.ones(rngs.params(), (features,), jnp.float32))
+        self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (features,), jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., features) to (..., features)."""
+        return _layer_norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
+
+
+@jax.custom_vjp
+def _layer_norm(x, scale, bias):
+    return _layer_norm_forward(x, scale, bias)[0]
+
+
+def _layer_norm_forward(x, scale, bias):
+    x32 = x.astype(jnp.float32)
+    mean = sums.over_features(x32) / x.shape[-1]
+    # Of the differences: the mean square of x less the mean's square would cancel.
+    inverse = jax.lax.rsqrt(sums.over_features(jnp.square(x32 - mean)) / x.shape[-1] + 1e-5)
+    return (x32 - mean) * inverse * scale + bias, (x, mean, inverse, scale)
+
+
+def _layer_norm_backward(saved, dy):
+    x, mean, inverse, scale = saved
+    normal = (x.astype(jnp.float32) - mean) * inverse
+    to_normal = dy * scale
+    along_ones = sums.over_features(to_normal) / x.shape[-1]
+    along_normal = sums.over_features(to_normal * normal) / x.shape[-1]
+    dx = inverse * (to_normal - along_ones - normal * along_normal)
+    return dx.astype(x.dtype), sums.over_rows(dy * normal), sums.over_rows(dy)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -154,7 +204,7 @@ class WeightNormLinear(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., in_features) to (..., out_features)."""
         kernel = weight_norm(self.v[...], self.g[...]).astype(self.dtype)
-        return matmul(x.astype(self.dtype), kernel) + self.bias[...].astype(self.dtype)
+        return add_bias(matmul(x.astype(self.dtype), kernel), self.bias[...].astype(self.dtype))
 
 
 def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
@@ -195,8 +245,8 @@ class StepEmbedding(nnx.Module):
     """
 
     def __init__(self, n_classes: int = 0, features: int = 128, out_features: int = 512, *, rngs: nnx.Rngs):
-        self.fc1 = linear(features, out_features, rngs=rngs)
-        self.fc2 = linear(out_features, out_features, rngs=rngs)
+        self.fc1 = Linear(features, out_features, rngs=rngs)
+        self.fc2 = Linear(out_features, out_features, rngs=rngs)
         if n_classes:
             self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=_standard_normal, rngs=rngs)
         self.n_classes = n_classes

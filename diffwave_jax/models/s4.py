@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.models import hippo, weights
-from diffwave_jax.models.layers import gelu, linear, random_on_host
+from diffwave_jax.models.layers import Linear, gelu, random_on_host
 from kernels import dplr_kernel
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
@@ -80,7 +80,7 @@ class S4(nnx.Module):
     def __init__(self, d_model: int, *, glu: bool = True, dtype=jnp.float32, rngs: nnx.Rngs, **kernel):
         self.kernel = S4Kernel(d_model, rngs=rngs, **kernel)
         self.D = nnx.Param(random_on_host(rngs.params(), (d_model,), lambda random: random.standard_normal(d_model)))
-        self.output = linear(d_model, 2 * d_model if glu else d_model, dtype=dtype, rngs=rngs)
+        self.output = Linear(d_model, 2 * d_model if glu else d_model, dtype=dtype, rngs=rngs)
         self.glu = glu
 
     def spectrum(self, length: int) -> jax.Array:

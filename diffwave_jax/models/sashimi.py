@@ -10,7 +10,7 @@ from flax import nnx
 
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import materialized
-from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu, layer_norm, linear, zero_linear
+from diffwave_jax.models.layers import LayerNorm, Linear, StepEmbedding, WeightNormLinear, gelu
 from diffwave_jax.models.s4 import S4, spectra
 
 
@@ -92,8 +92,8 @@ class S4Block(nnx.Module):
     def __init__(self, d_model: int, stage: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
         self.stage = stage
-        self.norm = layer_norm(d_model, dtype=dtype, rngs=rngs)
-        self.step = linear(512, d_model, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(d_model, dtype=dtype, rngs=rngs)
+        self.step = Linear(512, d_model, dtype=dtype, rngs=rngs)
         self.s4 = S4(
             d_model,
             glu=config.glu,
@@ -115,9 +115,9 @@ class FeedForwardBlock(nnx.Module):
 
     def __init__(self, d_model: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
-        self.norm = layer_norm(d_model, dtype=dtype, rngs=rngs)
-        self.ff1 = linear(d_model, config.ff * d_model, dtype=dtype, rngs=rngs)
-        self.ff2 = linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(d_model, dtype=dtype, rngs=rngs)
+        self.ff1 = Linear(d_model, config.ff * d_model, dtype=dtype, rngs=rngs)
+        self.ff2 = Linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, L, H) to (B, L, H)."""
@@ -176,9 +176,9 @@ class SaShiMi(nnx.Module):
         self.down = nnx.List(_down_layers(config, rngs))
         self.center = nnx.List(_stage_blocks(len(config.pool), config, rngs))
         self.up = nnx.List(_up_layers(config, rngs))
-        self.norm = layer_norm(config.d_model, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(config.d_model, dtype=dtype, rngs=rngs)
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
-        self.output2 = zero_linear(config.d_model, 1, rngs=rngs)
+        self.output2 = Linear(config.d_model, 1, init=nnx.initializers.zeros, rngs=rngs)
 
     def s4_kernels(self, length: int | None = None) -> tuple:
         """The S4 layers' filter spectra for clips of `length` samples (default: the config's).
