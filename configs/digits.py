@@ -23,7 +23,7 @@ def get_config():
     config.data.fade = 80  # 10 ms: the recordings' noise would end in a click where the zeros begin
     config.data.shift = 64
     config.data.gain = (0.8, 1.2)
-    config.train.num_steps = 12_000
+    config.train.num_steps = 11_000
     config.train.batch_size = 16
     config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
@@ -35,7 +35,7 @@ def get_config():
     config.train.checkpoint_every = 250
     config.train.keep_every = 2000
     config.train.validate_every = 1000
-    config.sample.sampler = "dpm++"
+    config.sample.sampler = "dpm++sde"  # fresh noise at each step: an error does not stay and become a click
     config.sample.steps = 25
     config.sample.guidance = 3.0
     config.sample.digit = tuple(range(10))
