@@ -94,7 +94,7 @@ def train_section() -> ConfigDict:
 
 
 def sample_section() -> ConfigDict:
-    """What `sample.py` and `generate` do unless told otherwise."""
+    """What `sample.py` does unless told otherwise."""
     return ConfigDict(
         {
             "steps": 200,

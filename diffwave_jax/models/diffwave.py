@@ -9,7 +9,8 @@ from flax import nnx
 
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import materialized
-from diffwave_jax.models.layers import Linear, StepEmbedding, WeightNormConv, WeightNormLinear
+from diffwave_jax.models.dense import Linear
+from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,145 +1,14 @@
 """Layers shared by the networks, channels last, with the initial values PyTorch gives them."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models import sums
+from diffwave_jax.models.dense import Linear, add_bias, matmul
+from diffwave_jax.models.initial import on_host, random_on_host, uniform_fan_in
 
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
-
-
-def on_host(function: Callable[..., np.ndarray], shape: tuple[int, ...], *arguments: jax.Array) -> jax.Array:
-    """`function` of NumPy arrays as a float32 array: initial values need no compilation for each shape."""
-
-    def call(*arrays):
-        return np.asarray(function(*(np.asarray(array) for array in arrays)), np.float32)
-
-    if any(isinstance(argument, jax.core.Tracer) for argument in arguments):
-        return jax.pure_callback(call, jax.ShapeDtypeStruct(shape, jnp.float32), *arguments)
-    return jnp.asarray(call(*arguments))
-
-
-def random_on_host(key: jax.Array, shape: tuple[int, ...], draw: Callable[..., np.ndarray], *arguments) -> jax.Array:
-    """`draw(NumPy generator, *arguments)` as a float32 array; the generator is seeded by the key."""
-    key_data = jax.random.key_data(key)
-    return on_host(lambda data, *rest: draw(np.random.default_rng(data), *rest), shape, key_data, *arguments)
-
-
-def uniform_fan_in(fan_in: int) -> nnx.Initializer:
-    """Uniform in ±1/sqrt(fan_in): PyTorch's default for linear and convolutional layers, weight and bias."""
-    bound = 1 / np.sqrt(fan_in)
-
-    def init(key, shape, dtype=jnp.float32):
-        del dtype  # weights are float32 whatever the layer computes in
-        return random_on_host(key, shape, lambda random: random.uniform(-bound, bound, shape))
-
-    return init
-
-
-@jax.custom_vjp
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`x @ kernel` for x (..., in) and kernel (in, out), with a gradient written for XLA on CPU.
-
-    Left to itself XLA transposes all rows of the cotangent in memory, and evaluates anew what it is made of in that
-    order, before it multiplies; a product per clip and one small sum take a third of the time. That product is up to a
-    third faster with the longer feature axis last.
-    """
-    return x @ kernel
-
-
-def _matmul_forward(x, kernel):
-    return matmul(x, kernel), (x, kernel)
-
-
-def _matmul_backward(saved, dy):
-    x, kernel = saved
-    if kernel.shape[0] <= kernel.shape[1]:
-        gradient = jnp.sum(jnp.einsum("b...i,b...o->bio", x, dy), axis=0)
-    else:
-        gradient = jnp.sum(jnp.einsum("b...i,b...o->boi", x, dy), axis=0).T
-    return dy @ kernel.T, gradient
-
-
-matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-@jax.custom_vjp
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """`x + bias` for x (..., H) and bias (H,), whose gradient is a sum over rows."""
-    return x + bias
-
-
-def _add_bias_backward(_, dy):
-    return dy, sums.over_rows(dy).astype(dy.dtype)
-
-
-add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
-
-
-class Linear(nnx.Module):
-    """A linear layer over the last axis.
-
-    Args:
-      in_features: input channels.
-      out_features: output channels.
-      init: of weight and bias; None for PyTorch's.
-      dtype: what it computes in; the weights stay float32.
-      rngs: source of the initial values.
-    """
-
-    def __init__(self, in_features: int, out_features: int, *, init=None, dtype=jnp.float32, rngs: nnx.Rngs):
-        init = init or uniform_fan_in(in_features)
-        self.kernel = nnx.Param(init(rngs.params(), (in_features, out_features), jnp.float32))
-        self.bias = nnx.Param(init(rngs.params(), (out_features,), jnp.float32))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., in_features) to (..., out_features)."""
-        y = matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
-        return add_bias(y, self.bias[...].astype(self.dtype))
-
-
-class LayerNorm(nnx.Module):
-    """Layer normalisation over the last axis (Ba et al., arXiv 1607.06450), in float32; the result is `dtype`."""
-
-    def __init__(self, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
-        self.scale = nnx.Param(nnx.initializers.ones(rngs.params(), (features,), jnp.float32))
-        self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (features,), jnp.float32))
-        self.dtype = dtype
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., features) to (..., features)."""
-        return _layer_norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
-
-
-@jax.custom_vjp
-def _layer_norm(x, scale, bias):
-    return _layer_norm_forward(x, scale, bias)[0]
-
-
-def _layer_norm_forward(x, scale, bias):
-    x32 = x.astype(jnp.float32)
-    mean = sums.over_features(x32) / x.shape[-1]
-    # Of the differences: the mean square of x less the mean's square would cancel.
-    inverse = jax.lax.rsqrt(sums.over_features(jnp.square(x32 - mean)) / x.shape[-1] + 1e-5)
-    return (x32 - mean) * inverse * scale + bias, (x, mean, inverse, scale)
-
-
-def _layer_norm_backward(saved, dy):
-    x, mean, inverse, scale = saved
-    normal = (x.astype(jnp.float32) - mean) * inverse
-    to_normal = dy * scale
-    along_ones = sums.over_features(to_normal) / x.shape[-1]
-    along_normal = sums.over_features(to_normal * normal) / x.shape[-1]
-    dx = inverse * (to_normal - along_ones - normal * along_normal)
-    return dx.astype(x.dtype), sums.over_rows(dy * normal), sums.over_rows(dy)
-
-
-_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
 
 
 def gelu(x: jax.Array) -> jax.Array:

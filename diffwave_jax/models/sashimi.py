@@ -10,7 +10,8 @@ from flax import nnx
 
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import materialized
-from diffwave_jax.models.layers import LayerNorm, Linear, StepEmbedding, WeightNormLinear, gelu
+from diffwave_jax.models.dense import LayerNorm, Linear
+from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu
 from diffwave_jax.models.s4 import S4, spectra
 
 
