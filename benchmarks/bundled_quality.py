@@ -19,6 +19,8 @@ import numpy as np
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from configs.digits import get_config
+from diffwave_jax.data.audio import fit, to_float
 from diffwave_jax.evaluation import metrics, quality
 from diffwave_jax.evaluation.recognition import load_recogniser
 
@@ -38,7 +40,7 @@ def main():
         "real test": reference.measure(splits["test"]),
         "real validation": reference.measure(splits["validation"]),
     }
-    rows["real test, zero-padded"] = reference.measure(pad(splits["test"]))
+    rows["real test, prepared"] = reference.measure(prepare(splits["test"]))
     for path in arguments.clips:
         rows |= {name: reference.measure(clips) for name, clips in read_clips(Path(path)).items()}
     print_table(rows)
@@ -137,15 +139,16 @@ def equal_share(digits):
     return np.concatenate([shuffled[digits[shuffled] == digit][: EQUAL_COUNT // 10] for digit in range(10)])
 
 
-def pad(clips):
-    """The clips with zeros at the end, as the bundled model is trained."""
-    return [(librosa.util.fix_length(audio, size=LENGTH), digit) for audio, digit in clips]
+def prepare(clips):
+    """The clips as the bundled model's training sees them: trimmed, levelled, faded and padded."""
+    spec = get_config().data
+    return [(to_float(fit(audio, spec)), digit) for audio, digit in clips]
 
 
 def as_arrays(clips):
     """Pairs of clip and digit as arrays `(N, LENGTH)`, cut or padded with zeros at the end, and `(N,)`."""
-    audio, digits = zip(*pad(clips), strict=True)
-    return np.stack(audio), np.array(digits)
+    audio, digits = zip(*clips, strict=True)
+    return np.stack([librosa.util.fix_length(clip, size=LENGTH) for clip in audio]), np.array(digits)
 
 
 def read_fsdd(path):

@@ -117,7 +117,8 @@ def _kernel_gradient(graph: nnx.GraphDef, params: weights.Weights) -> Callable[[
         return weights.merge(graph, rest | p).s4_kernels()
 
     def gradient(p, cotangents):
-        return jax.vjp(kernels, p)[1](cotangents)[0]
+        values, pull_back = jax.vjp(kernels, p)
+        return values, pull_back(cotangents)  # without the values XLA would leave their computation out
 
     cotangents = jax.tree.map(lambda k: k * 1.5, jax.jit(kernels)(only))
     return _call(jax.jit(gradient), only, cotangents)
