@@ -37,6 +37,6 @@ def get_config():
     config.train.validate_every = 1000
     config.sample.sampler = "dpm++sde"  # fresh noise at each step: an error does not stay and become a click
     config.sample.steps = 25
-    config.sample.guidance = 3.0
+    config.sample.guidance = 2.5
     config.sample.digit = tuple(range(10))
     return config

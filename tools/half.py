@@ -8,13 +8,22 @@ import numpy as np
 from diffwave_jax import checkpoint
 
 
-def write_half(run: str, folder: Path) -> None:
-    """Replaces the checkpoint in `folder` with the run's newest weights (EMA if it has them) as float16."""
+def write_half(run: str, folder: Path, **sections: dict) -> None:
+    """Replaces the checkpoint in `folder` with the run's newest weights (EMA if it has them) as float16.
+
+    `sections` take the place of those of the run's config.
+    """
     saved = checkpoint.load(run)
+    saved.config.update(sections)
     saved.config["data"]["archive"] = saved.config["data"]["data_dir"] = ""  # paths are of no use to others
-    half = {name: value.astype(np.float16) for name, value in saved.weights.items()}
+    half = {name: _half(name, value) for name, value in saved.weights.items()}
     shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
     checkpoint.save(folder, saved.step, params=half, config=saved.config)
+
+
+def _half(name: str, value: np.ndarray) -> np.ndarray:
+    """As float16, but for S4 kernels: their frequencies times a clip's length are phases, which need float32."""
+    return value if ".s4.kernel." in name else value.astype(np.float16)
 
 
 def size(folder: Path) -> str:
