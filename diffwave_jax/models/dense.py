@@ -99,10 +99,11 @@ def _layer_norm(x, scale, bias):
 
 def _layer_norm_forward(x, scale, bias):
     x32 = x.astype(jnp.float32)
-    mean = sums.over_features(x32) / x.shape[-1]
-    # Of the differences: the mean square of x less the mean's square would cancel.
-    inverse = jax.lax.rsqrt(sums.over_features(jnp.square(x32 - mean)) / x.shape[-1] + 1e-5)
-    return (x32 - mean) * inverse * scale + bias, (x, mean, inverse, scale)
+    # Sums, not products with ones: their rounding is half as large. And the mean square of the differences, because
+    # that of x less the mean's square would cancel.
+    mean = jnp.mean(x32, axis=-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32 - mean), axis=-1, keepdims=True) + 1e-5)
+    return (x32 - mean) * (inverse * scale) + bias, (x, mean, inverse, scale)
 
 
 def _layer_norm_backward(saved, dy):
