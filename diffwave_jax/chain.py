@@ -117,9 +117,7 @@ class Chain:
             body = partial(_reverse, self._network.graph, self._network.n_classes if guided else None)
             sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
             program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
-            self._compiled[shape, guided] = program.compile(
-                compiler_options=compiler_options(self._mesh.devices.flat[0].platform)
-            )
+            self._compiled[shape, guided] = program.compile(compiler_options=compiler_options(self._mesh))
         return self._compiled[shape, guided]
 
     def _abstract_arguments(self, shape: tuple[int, int]) -> tuple:

@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable
 
 import jax
+from jax.sharding import Mesh
 
 from kernels.target import target
 
@@ -18,13 +19,14 @@ def materialized(x: jax.Array | tuple) -> jax.Array | tuple:
     return jax.lax.optimization_barrier(x) if target().platform == "cpu" else x
 
 
-def compiler_options(platform: str | None = None) -> dict[str, str]:
+def compiler_options(mesh: Mesh | None = None) -> dict[str, str]:
     """For the outermost `jax.jit` around a network, or `compile`: those that make `materialized` hold.
 
     Args:
-      platform: of the devices compiled for; None for that of `kernels.target.target`.
+      mesh: the devices compiled for; None for `kernels.target.target`.
     """
-    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if (platform or target().platform) == "cpu" else {}
+    platform = target().platform if mesh is None else mesh.devices.flat[0].platform
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}
 
 
 def jit(function: Callable, **options) -> Callable:

@@ -91,7 +91,7 @@ def make_train_step(
         in_shardings=(replicated, sharded),
         out_shardings=replicated,
         donate_argnums=0,
-        compiler_options=compiler_options(_platform(mesh)),
+        compiler_options=compiler_options(mesh),
     )
 
 
@@ -116,12 +116,8 @@ def make_validation(task: Task, graph: nnx.GraphDef, *, mesh: Mesh) -> Callable[
         all_metrics,
         in_shardings=(replicated, sharded),
         out_shardings=replicated,
-        compiler_options=compiler_options(_platform(mesh)),
+        compiler_options=compiler_options(mesh),
     )
-
-
-def _platform(mesh: Mesh) -> str:
-    return mesh.devices.flat[0].platform
 
 
 def _over_devices(function: Callable, mesh: Mesh, in_specs: tuple) -> Callable:
