@@ -8,7 +8,7 @@ def get_config():
     config.model = model_section(
         "sashimi",
         d_model=32,
-        n_layers=(0, 2, 4),  # none at the full rate, which halves the time of a step
+        n_layers=(1, 2, 6),
         length=5120,
         l_max=(5120, 1280, 320),
         n_classes=10,
@@ -23,14 +23,14 @@ def get_config():
     config.data.fade = 80  # 10 ms: the recordings' noise would end in a click where the zeros begin
     config.data.shift = 64
     config.data.gain = (0.8, 1.2)
-    config.train.num_steps = 11_000
+    config.train.num_steps = 12_000
     config.train.batch_size = 16
     config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
     config.train.warmup_steps = 200
     config.train.clip_norm = 1.0
     config.train.ema_decay = 0.999
-    config.train.loss_power = 0.5
+    config.train.step_weight_power = 0.75
     config.train.log_every = 50
     config.train.checkpoint_every = 250
     config.train.keep_every = 2000

@@ -82,7 +82,9 @@ def train_section() -> ConfigDict:
             "clip_norm": 0.0,  # largest global gradient norm; 0 for no clipping
             "ema_decay": 0.0,  # 0 for no EMA
             "label_dropout": 0.1,  # share of labels hidden from a conditional network
-            "loss_power": 1.0,  # of each clip's error; 0.5 weighs up the noisier steps, whose errors are small
+            # Errors at step t are weighted by alpha_bar[t] ** -step_weight_power: 0 as in DDPM, 1 as in v-prediction.
+            # A weight by step leaves the best prediction the mean; one by the error would favour short, quiet clips.
+            "step_weight_power": 0.0,
             "log_every": 50,
             "checkpoint_every": 10_000,
             "keep": 3,  # newest checkpoints kept

@@ -46,7 +46,7 @@ class DiffusionTask:
         self._diffusion = Diffusion.linear(diffusion.num_steps, diffusion.beta_min, diffusion.beta_max)
         self._signal_scale = diffusion.signal_scale
         self._label_dropout = config.train.label_dropout
-        self._loss_power = config.train.loss_power
+        self._step_weight = self._diffusion.alpha_bar**-config.train.step_weight_power
         if config.model.length != config.data.length:
             raise UserError(
                 f"model.length is {config.model.length} but data.length is {config.data.length}: set both alike"
@@ -75,7 +75,8 @@ class DiffusionTask:
             label = jnp.where(hidden, self._model.n_classes, batch["label"])
         x0 = self._signal_scale * batch["audio"]
         losses = self._diffusion.loss(lambda x, t: network(x, t, label), x0, t, noise)
-        return jnp.mean(_powered(losses, self._loss_power)), self._metrics(losses, t)
+        weight = jnp.asarray(self._step_weight, losses.dtype)[t]
+        return jnp.mean(weight * losses), self._metrics(losses, t)
 
     def _metrics(self, losses: jax.Array, t: jax.Array) -> Metrics:
         quartile = t * 4 // self._diffusion.num_steps
@@ -84,11 +85,6 @@ class DiffusionTask:
             inside = quartile == q
             metrics[f"loss_quartile{q + 1}"] = (jnp.sum(losses * inside), jnp.sum(inside, dtype=jnp.float32))
         return metrics
-
-
-def _powered(losses: jax.Array, power: float) -> jax.Array:
-    """`losses ** power / power`: a power below 1 weighs the clips (and so the steps) with small losses up."""
-    return losses if power == 1 else losses**power / power
 
 
 TASKS = {"classification": ClassificationTask, "diffusion": DiffusionTask}
