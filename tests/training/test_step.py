@@ -120,6 +120,27 @@ def test_ema_follows_the_weights(plain):
     assert late["w"] == 1.5
 
 
+def test_step_weight_power_one_is_the_loss_of_v_prediction(clips):
+    """Salimans and Ho (arXiv 2202.00512): `v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0`."""
+    config = tiny_config(clips, "diffwave")
+    config.train.step_weight_power = 1.0
+    batch, seen = _batch(), {}
+
+    def network(x, t, label):
+        seen.update(x=np.asarray(x, np.float64), t=np.asarray(t))
+        return jnp.cos(x)
+
+    loss, _ = make_task(config).loss(network, batch, jax.random.key(0))
+    diffusion = config.diffusion
+    alpha_bar = np.cumprod(1 - np.linspace(diffusion.beta_min, diffusion.beta_max, diffusion.num_steps))
+    signal, noise = np.sqrt(alpha_bar)[seen["t"], None], np.sqrt(1 - alpha_bar)[seen["t"], None]
+    x, x0 = seen["x"], diffusion.signal_scale * np.asarray(batch["audio"], np.float64)
+    v = signal * (x - signal * x0) / noise - noise * x0
+    predicted_v = signal * np.cos(x) - noise * (x - noise * np.cos(x)) / signal
+    # float32: one rounding of x, over the smallest deviation of the noise, 0.01.
+    assert loss == pytest.approx(np.mean((v - predicted_v) ** 2), rel=1e-5)
+
+
 def test_quartile_losses_make_up_the_loss(plain):
     _, _, [metrics] = plain
     quartiles = np.array([metrics[f"loss_quartile{q}"] for q in (1, 2, 3, 4)])
