@@ -14,6 +14,7 @@ import jax
 
 import diffwave_jax
 from diffwave_jax import cli
+from diffwave_jax.errors import UserError
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import clear, generate_into, save_into
 from diffwave_jax.samplers import SAMPLERS
@@ -25,7 +26,7 @@ def main(options: argparse.Namespace) -> None:
     if options.distributed:
         jax.distributed.initialize()
     model = load(options)
-    settings = settings_of(options, model.config.sample)
+    settings = settings_of(options, model.config)
     steps = model.steps_of(settings, start=options.step if options.denoise else None)  # checks the settings first
     if options.overwrite:
         clear(options.out)
@@ -61,15 +62,28 @@ def load(options: argparse.Namespace) -> diffwave_jax.Generator:
         return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
 
 
-def settings_of(options: argparse.Namespace, usual) -> Settings:
+def settings_of(options: argparse.Namespace, config) -> Settings:
     """The settings asked for; the config's usual ones where nothing is said."""
+    usual = config.sample
     sampler = options.sampler or usual.sampler
     whole_usual_chain = sampler == usual.sampler and options.denoise is None
     steps = (usual.steps if whole_usual_chain else None) if options.steps is None else options.steps
     usual_digit = () if options.denoise else usual.digit  # nobody knows what a recording says
     digit = usual_digit if options.digit is None else options.digit
     guidance = (usual.guidance if digit else 1.0) if options.guidance is None else options.guidance
-    return Settings(options.seed, sampler, steps, options.eta, digit, guidance)
+    usual_speaker = usual.speaker if digit else ()
+    speaker = usual_speaker if options.speaker is None else speakers(options.speaker, tuple(config.data.speakers))
+    return Settings(options.seed, sampler, steps, options.eta, digit, guidance, speaker)
+
+
+def speakers(text: str, known: tuple[str, ...]) -> tuple[int, ...]:
+    """Numbers of the speakers in `george,lucas` among those that the model knows."""
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none to choose from"
+            raise UserError(f"this model has no speaker {name!r}; {has}")
+    return tuple(known.index(name) for name in names)
 
 
 def tell(report) -> None:
@@ -106,6 +120,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="evaluations of the network (the model's or the sampler's usual)")
     parser.add_argument("--eta", type=float, help="share of fresh noise, 0 to 1, for ddim and dpm++sde")
     parser.add_argument("--digit", metavar="D", type=digits, help="7, or several that clips take in turn: 0-9 or 1,3,5")
+    parser.add_argument("--speaker", metavar="NAME", help="who says it, or several who take turns: george,lucas (all)")
     parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")
     parser.add_argument("--normalize", action="store_true", help="scale each clip to a peak of 0.95")
     parser.add_argument("--batch-size", type=int, help="clips at a time (what memory holds)")

@@ -29,7 +29,7 @@ class Job:
       seed: of the clips' randomness.
       indices: (n,) the clips' indices, which choose their randomness.
       length: samples of a clip.
-      labels: (n,) classes, n_classes for none; None if the network is unconditional.
+      labels: (n,) see `diffwave_jax.models.labels`; None if the network is unconditional.
       guidance: classifier-free guidance scale.
       start: (n, length) the states to start from; None for each clip's own start noise.
     """

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from diffwave_jax import samplers
+from diffwave_jax.diffusion import noise_in
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
 from diffwave_jax.samplers import Coefficients, State
@@ -29,7 +30,7 @@ class Clips(NamedTuple):
 
     Attributes:
       keys: (B,) random keys, one a clip.
-      labels: (B,) classes, n_classes for none; None if the network is unconditional.
+      labels: (B,) see `diffwave_jax.models.labels`; None if the network is unconditional.
     """
 
     keys: jax.Array
@@ -53,12 +54,21 @@ def _normal(keys: jax.Array, purpose: int | jax.Array, length: int) -> jax.Array
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Network:
-    """What a chain needs of a network: its structure, weights, and the S4 kernels that all steps share."""
+    """What a chain needs of a network.
+
+    Attributes:
+      graph: its structure.
+      params: its weights.
+      kernels: the S4 kernels that all steps share.
+      n_labels: number of its labels, which is also the label that means "none"; 0 if it is unconditional.
+      prediction: what its output stands for, one of `diffwave_jax.diffusion.PREDICTIONS`.
+    """
 
     graph: nnx.GraphDef
     params: dict[str, jax.Array]
     kernels: tuple
-    n_classes: int
+    n_labels: int = 0
+    prediction: str = "noise"
 
 
 class Chain:
@@ -114,7 +124,7 @@ class Chain:
     def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
         if (shape, guided) not in self._compiled:
             specs = (P(), P(), P("clips"), P("clips"), P(), P())
-            body = partial(_reverse, self._network.graph, self._network.n_classes if guided else None)
+            body = partial(_reverse, self._network, guided)
             sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
             program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
             self._compiled[shape, guided] = program.compile(compiler_options=compiler_options(self._mesh))
@@ -126,28 +136,29 @@ class Chain:
 
         audio = array(shape, jnp.float32, P("clips"))
         keys = array(shape[:1], jax.random.key(0).dtype, P("clips"))
-        labels = array(shape[:1], jnp.int32, P("clips")) if self._network.n_classes else None
+        labels = array(shape[:1], jnp.int32, P("clips")) if self._network.n_labels else None
         table = Coefficients(*(array((self._num_steps,), jnp.float32, P()) for _ in Coefficients._fields))
         shared = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), self._shared)
         bounds = array((2,), jnp.int32, P())
         return shared, table, State(audio, audio), Clips(keys, labels), array((), jnp.float32, P()), bounds
 
 
-def _reverse(graph, no_label: int | None, shared, table, state, clips, guidance, bounds) -> State:
-    """Rows bounds[0] to bounds[1] - 1 of the table; `no_label` is None for unguided chains."""
+def _reverse(network: Network, guided: bool, shared, table, state, clips, guidance, bounds) -> State:
+    """Rows bounds[0] to bounds[1] - 1 of the table."""
     params, kernels = shared
 
     def predict(x, t, labels):
-        return weights.merge(graph, params)(x, jnp.broadcast_to(t, x.shape[:1]), labels, kernels=kernels)
+        return weights.merge(network.graph, params)(x, jnp.broadcast_to(t, x.shape[:1]), labels, kernels=kernels)
 
-    def guided(x, t, labels):
-        both = jnp.concatenate([labels, jnp.full_like(labels, no_label)])
+    def predict_guided(x, t, labels):
+        both = jnp.concatenate([labels, jnp.full_like(labels, network.n_labels)])
         conditional, unconditional = jnp.split(predict(jnp.concatenate([x, x]), t, both), 2)
         return unconditional + guidance * (conditional - unconditional)
 
     def body(i, state):
         row = jax.tree.map(lambda column: column[i], table)
-        predicted = (predict if no_label is None else guided)(state.x, row.timestep, clips.labels)
+        output = (predict_guided if guided else predict)(state.x, row.timestep, clips.labels)
+        predicted = noise_in(network.prediction, output, state.x, row.signal, row.noise_level)
         return samplers.step(row, state, predicted, _normal(clips.keys, i + 1, state.x.shape[-1]))
 
     return jax.lax.fori_loop(bounds[0], bounds[1], body, state)

@@ -42,6 +42,8 @@ def diffusion_section() -> ConfigDict:
             "num_steps": 200,
             "beta_min": 1e-4,
             "beta_max": 0.02,
+            "beta_power": 1.0,  # beta ** (1 / beta_power) is linear: higher means more steps with little noise
+            "prediction": "noise",  # what the network's output is; or "v", see `diffusion.noise_in`
             "signal_scale": 1.0,  # the network sees audio times this; louder audio keeps its detail at higher noise
         }
     )
@@ -55,6 +57,7 @@ def data_section() -> ConfigDict:
             "archive": "",  # a folder or .tar.gz; empty downloads Speech Commands v0.02
             "data_dir": "",  # where prepared clips are kept; empty for the user's cache folder
             "classes": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            "speakers": (),  # names of the speakers that labels tell apart, in order; as many as model.n_speakers
             "sample_rate": 16000,
             "length": 16000,  # samples of a clip
             "trim_db": 0.0,  # cut leading and trailing parts this far below the peak; 0 leaves them
@@ -82,6 +85,7 @@ def train_section() -> ConfigDict:
             "clip_norm": 0.0,  # largest global gradient norm; 0 for no clipping
             "ema_decay": 0.0,  # 0 for no EMA
             "label_dropout": 0.1,  # share of labels hidden from a conditional network
+            "spread_steps": False,  # a batch's diffusion steps evenly spread instead of independent of each other
             # Errors at step t are weighted by alpha_bar[t] ** -step_weight_power: 0 as in DDPM, 1 as in v-prediction.
             # A weight by step leaves the best prediction the mean; one by the error would favour short, quiet clips.
             "step_weight_power": 0.0,
@@ -102,6 +106,7 @@ def sample_section() -> ConfigDict:
             "steps": 200,
             "sampler": "ddpm",
             "digit": (),  # classes that clips take in turn; none for a model without, or to leave the choice to it
+            "speaker": (),  # speakers that clips take in turn; all of them if none is named
             "guidance": 1.0,
         }
     )

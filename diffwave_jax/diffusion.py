@@ -9,6 +9,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+
+from diffwave_jax.errors import UserError
+
+PREDICTIONS = ("noise", "v")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,20 +25,33 @@ class Diffusion:
 
     Attributes:
       beta: (T,) float64 noise variances, each in (0, 1).
+      prediction: what the network's output stands for, see `predicted_noise`.
     """
 
     beta: np.ndarray
+    prediction: str = "noise"
 
     def __post_init__(self):
         beta = np.asarray(self.beta, np.float64)
         if beta.ndim != 1 or beta.size == 0 or not np.all((beta > 0) & (beta < 1)):
             raise ValueError(f"beta must be a vector of variances in (0, 1), got {self.beta!r}")
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {self.prediction!r}")
         object.__setattr__(self, "beta", beta)
 
     @classmethod
     def linear(cls, num_steps: int = 200, beta_min: float = 1e-4, beta_max: float = 0.02) -> "Diffusion":
         """The linear schedule of the released models (DiffWave, section 4.1)."""
         return cls(np.linspace(beta_min, beta_max, num_steps))
+
+    @classmethod
+    def from_config(cls, section: ConfigDict) -> "Diffusion":
+        """What a config's `diffusion` section describes; UserError where it describes none."""
+        ends = np.array([section.beta_min, section.beta_max]) ** (1 / section.beta_power)
+        try:
+            return cls(np.linspace(*ends, section.num_steps) ** section.beta_power, section.prediction)
+        except ValueError as error:
+            raise UserError(f"diffusion: {error}") from error
 
     @property
     def num_steps(self) -> int:
@@ -74,6 +92,15 @@ class Diffusion:
         signal = _at(np.sqrt(alpha_bar), t, x0)
         return signal * x0 + _at(np.sqrt(1 - alpha_bar), t, x0) * noise
 
+    def predicted_noise(self, output: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
+        """What a network's `output` (B, L) for `x` (B, L) at steps `t` (B,) says of the noise in x.
+
+        Between two steps sqrt(alpha_bar) is taken as linear, as the samplers' schedules do.
+        """
+        # 1 - sqrt(alpha_bar) is what float32 keeps exactly where there is little noise.
+        missing = jnp.interp(t, jnp.arange(self.num_steps), jnp.asarray(1 - np.sqrt(self.alpha_bar), x.dtype))[:, None]
+        return noise_in(self.prediction, output, x, 1 - missing, jnp.sqrt(missing * (2 - missing)))
+
     def predict_x0(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array) -> jax.Array:
         """Clean audio that `x` (B, L) at steps `t` (B,) would come from if `predicted_noise` were its noise."""
         alpha_bar = self.alpha_bar
@@ -101,6 +128,16 @@ class Diffusion:
         """
         of_state, of_prediction, of_noise = self.reverse_coefficients
         return _at(of_state, t, x) * x + _at(of_prediction, t, x) * predicted_noise + _at(of_noise, t, x) * noise
+
+
+def noise_in(prediction: str, output: jax.Array, x: jax.Array, signal: jax.Array, noise_level: jax.Array) -> jax.Array:
+    """The noise that a network's output stands for, where x = signal x_0 + noise_level epsilon.
+
+    The output is epsilon itself ("noise"), or v = signal epsilon - noise_level x_0 ("v"; Salimans & Ho, arXiv
+    2202.00512, appendix D), which asks for the noise where there is little of it and for the clean audio where there is
+    little of that, so that the network need not copy its input to its output.
+    """
+    return output if prediction == "noise" else signal * output + noise_level * x
 
 
 def _at(table: np.ndarray, t: jax.Array, like: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ from diffwave_jax.chain import Chain, Network, clip_keys, start_noise
 from diffwave_jax.config import from_dict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.models import build, weights
+from diffwave_jax.models import build, labels, weights
 from diffwave_jax.models.compiling import jit
 from diffwave_jax.samplers import Coefficients, plan
 from diffwave_jax.settings import ANCESTRAL, Settings
@@ -40,9 +40,7 @@ class Generator:
         self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
         check_weights(params, expected)
         self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
-        self.diffusion = Diffusion.linear(
-            config.diffusion.num_steps, config.diffusion.beta_min, config.diffusion.beta_max
-        )
+        self.diffusion = Diffusion.from_config(config.diffusion)
 
     @property
     def sample_rate(self) -> int:
@@ -69,8 +67,13 @@ class Generator:
         return digest.hexdigest()[:12]
 
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,), label (B,) if conditional."""
-        return _predict_noise(self._graph, self._params, self._kernels(), jnp.asarray(x), jnp.asarray(t), label)
+        """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,).
+
+        Of a conditional model, `label` (B,) is the class, or what `diffwave_jax.models.labels` says.
+        """
+        x, t = jnp.asarray(x), jnp.asarray(t)
+        output = _output(self._graph, self._params, self._kernels(), x, t, label)
+        return self.diffusion.predicted_noise(output, x, t)
 
     def generate(
         self,
@@ -83,20 +86,21 @@ class Generator:
         on_step: OnStep | None = None,
         *,
         eta: float | None = None,
+        speaker: int | Sequence[int] | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """`n` clips (n, L) float32; clip i depends on the settings and on i alone.
 
         Args:
           n: number of clips, at least 1.
-          seed, steps, sampler, digit, guidance, eta: see `Settings`.
+          seed, steps, sampler, digit, guidance, eta, speaker: see `Settings`.
           on_step: called as `on_step(done, total)` after each step of each batch.
           batch_size: clips at a time; None for what the devices' memory holds.
 
         Raises:
           UserError: a setting that this model, or any model, does not have.
         """
-        settings = Settings(seed, sampler, steps, eta, digit, guidance)
+        settings = Settings(seed, sampler, steps, eta, digit, guidance, speaker)
         if n < 1:
             raise UserError(f"n is {n}; ask for at least 1 clip")
         batches = self.clips(range(n), settings, batch_size=batch_size, on_step=on_step)
@@ -180,7 +184,7 @@ class Generator:
         return len(self._table(settings, start).timestep)
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
-        settings.check(self.config.model.n_classes)
+        settings.check(self.config.model.n_classes, self.config.model.n_speakers)
         return plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
 
     def _first_below(self, table: Coefficients, interp_t: int) -> int:
@@ -207,11 +211,11 @@ class Generator:
 
     def _job(self, table: Coefficients, settings: Settings, indices: Sequence[int], start=None) -> Job:
         indices = np.asarray(indices)
-        n_classes = self.config.model.n_classes
-        digits = [settings.digit_of(index) for index in indices]
-        labels = np.array([n_classes if digit is None else digit for digit in digits]) if n_classes else None
+        model = self.config.model
+        wanted = [settings.label_of(index, model.n_classes, model.n_speakers) for index in indices.tolist()]
         rows = range(len(table.timestep))
-        return Job(table, rows, settings.seed, indices, self.length, labels, settings.guidance, start)
+        asked = np.array(wanted) if model.n_classes else None
+        return Job(table, rows, settings.seed, indices, self.length, asked, settings.guidance, start)
 
     @property
     def _scale(self) -> np.float32:
@@ -219,7 +223,8 @@ class Generator:
 
     @functools.cached_property
     def _chain(self) -> Chain:
-        network = Network(self._graph, self._params, self._kernels(), self.config.model.n_classes)
+        n_labels = labels.count(self.config.model.n_classes, self.config.model.n_speakers)
+        network = Network(self._graph, self._params, self._kernels(), n_labels, self.diffusion.prediction)
         return Chain(network, self.diffusion.num_steps, jax.local_devices())
 
     @functools.cache  # noqa: B019 - one model is loaded and kept, its kernels with it
@@ -267,5 +272,5 @@ def _s4_kernels(graph: nnx.GraphDef, params: dict) -> tuple:
 
 
 @functools.partial(jit, static_argnums=0)
-def _predict_noise(graph: nnx.GraphDef, params: dict, kernels: tuple, x, t, label) -> jax.Array:
+def _output(graph: nnx.GraphDef, params: dict, kernels: tuple, x, t, label) -> jax.Array:
     return weights.merge(graph, params)(x, t, label, kernels=kernels)

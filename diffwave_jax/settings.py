@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Sequence
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.models import labels
 
 LARGEST_SEED = 2**32 - 1  # what JAX keeps of a seed
 
@@ -21,6 +22,8 @@ class Settings:
       eta: share of fresh noise, for the samplers that have one; None for the sampler's usual one.
       digit: the class to ask for, or several that the clips take in turn by their index; None for no class.
       guidance: classifier-free guidance scale; 1 for the plain conditional model.
+      speaker: of a model that tells speakers apart, the one who says the digits, or several who take turns such that
+        each says every digit asked for; None for all of them.
     """
 
     seed: int = 0
@@ -29,18 +32,31 @@ class Settings:
     eta: float | None = None
     digit: int | Sequence[int] | None = None
     guidance: float = 1.0
+    speaker: int | Sequence[int] | None = None
 
     def __post_init__(self):
-        single = isinstance(self.digit, numbers.Integral)
-        digits = (self.digit,) if single else () if self.digit is None else self.digit
-        object.__setattr__(self, "digit", tuple(int(digit) for digit in digits))
+        object.__setattr__(self, "digit", _several(self.digit))
+        object.__setattr__(self, "speaker", _several(self.speaker))
 
     def digit_of(self, index: int) -> int | None:
         """The class that clip `index` is asked for, None for none."""
         return self.digit[index % len(self.digit)] if self.digit else None
 
-    def check(self, n_classes: int) -> None:
-        """UserError if a model of `n_classes` classes cannot do what is asked."""
+    def speaker_of(self, index: int, n_speakers: int) -> int | None:
+        """The speaker that clip `index` is asked for, of a model that knows `n_speakers`; None for none."""
+        if not self.digit or not n_speakers:
+            return None
+        speakers = self.speaker or range(n_speakers)
+        # One place more each time that digits and speakers would meet the same way again.
+        return speakers[(index + index // math.lcm(len(self.digit), len(speakers))) % len(speakers)]
+
+    def label_of(self, index: int, n_classes: int, n_speakers: int) -> int:
+        """The label of clip `index`, see `diffwave_jax.models.labels`."""
+        digit, speaker = self.digit_of(index), self.speaker_of(index, n_speakers)
+        return labels.count(n_classes, n_speakers) if digit is None else labels.join(digit, speaker or 0, n_classes)
+
+    def check(self, n_classes: int, n_speakers: int = 0) -> None:
+        """UserError if a model of `n_classes` classes and `n_speakers` speakers cannot do what is asked."""
         if not 0 <= self.seed <= LARGEST_SEED:
             raise UserError(f"seed is {self.seed}; it must be between 0 and {LARGEST_SEED}")
         if not math.isfinite(self.guidance):
@@ -53,8 +69,19 @@ class Settings:
         for digit in self.digit:
             if not 0 <= digit < n_classes:
                 raise UserError(f"digit is {digit}; this model has the classes 0 to {n_classes - 1}")
+        if self.speaker and not self.digit:
+            raise UserError("a speaker is asked for, but no digit; ask for one too, or leave the speaker out")
+        for speaker in self.speaker:
+            if not 0 <= speaker < n_speakers:
+                known = f"the speakers 0 to {n_speakers - 1}" if n_speakers else "no speakers to choose from"
+                raise UserError(f"speaker is {speaker}; this model has {known}")
         if self.guidance != 1 and not self.digit:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
+
+
+def _several(choice: int | Sequence[int] | None) -> tuple[int, ...]:
+    single = isinstance(choice, numbers.Integral)
+    return tuple(int(one) for one in ((choice,) if single else choice or ()))
 
 
 ANCESTRAL = Settings(sampler="ddpm", steps=None)

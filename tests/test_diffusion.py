@@ -4,7 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffwave_jax import samplers
+from diffwave_jax.config import default_config
 from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.errors import UserError
 from tests.golden_vectors import golden, golden_network
 
 
@@ -63,3 +66,35 @@ def test_golden_loss(tag, rtol):
     x0, noise = jnp.asarray(vectors["resume_x0"][0]), jnp.asarray(vectors["resume_noise"][0])
     losses = Diffusion.linear().loss(network, x0, jnp.asarray(vectors["resume_t"][0]), noise)
     np.testing.assert_allclose(np.mean(losses), vectors["resume_loss"][0], rtol=rtol)
+
+
+def test_v_stands_for_the_noise():
+    """v of a known clip and noise, as Salimans & Ho define it."""
+    diffusion = Diffusion(np.linspace(1e-4, 0.1, 100), "v")
+    key_x, key_noise = jax.random.split(jax.random.key(0))
+    x0, noise = jax.random.normal(key_x, (3, 64)), jax.random.normal(key_noise, (3, 64))
+    t = jnp.asarray([0, 50, 99])
+    alpha_bar = diffusion.alpha_bar[np.asarray(t)][:, None]
+    v = jnp.asarray(np.sqrt(alpha_bar) * noise - np.sqrt(1 - alpha_bar) * x0, jnp.float32)
+    x = diffusion.q_sample(x0, t, noise)
+    np.testing.assert_allclose(diffusion.predicted_noise(v, x, t), noise, atol=1e-6)  # float32, values up to 3
+    np.testing.assert_array_equal(Diffusion.linear().predicted_noise(v, x, t), v)
+    level = samplers.plan(diffusion, "dpm++", 7, start=50)
+    between, signal, noise_level = (x[3] for x in (level.timestep, level.signal, level.noise_level))
+    assert between % 1 > 0.01
+    expected = signal * v + noise_level * x
+    np.testing.assert_allclose(diffusion.predicted_noise(v, x, jnp.full(3, between)), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="noise, v"):
+        Diffusion(np.asarray([0.1]), "x0")
+
+
+def test_a_section_describes_a_schedule():
+    section = default_config().diffusion
+    np.testing.assert_array_equal(Diffusion.from_config(section).beta, Diffusion.linear().beta)
+    section.update(num_steps=3, beta_min=0.001, beta_max=0.064, beta_power=3.0, prediction="v")
+    diffusion = Diffusion.from_config(section)
+    np.testing.assert_allclose(diffusion.beta, [0.1**3, 0.25**3, 0.4**3], rtol=1e-12)
+    assert diffusion.prediction == "v"
+    section.prediction = "w"
+    with pytest.raises(UserError, match="diffusion: prediction must be one of noise, v"):
+        Diffusion.from_config(section)

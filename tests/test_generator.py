@@ -91,6 +91,53 @@ def test_digits_are_taken_in_turn(conditional):
     assert not np.allclose(cycled, conditional.generate(4, steps=3), atol=1e-3)
 
 
+def test_speakers_take_turns_until_each_has_said_each_digit():
+    for digits, speakers in [(10, 6), (5, 6), (4, 4), (1, 3), (3, 1)]:
+        settings = Settings(digit=range(digits))
+        said = {(settings.digit_of(i), settings.speaker_of(i, speakers)) for i in range(digits * speakers)}
+        assert len(said) == digits * speakers
+    assert [Settings(digit=7, speaker=(4, 2)).speaker_of(i, 6) for i in range(4)] == [4, 2, 2, 4]
+    assert Settings(digit=7).speaker_of(3, 0) is None and Settings().speaker_of(3, 6) is None
+
+
+def test_speakers_on_request():
+    model = tiny_generator(n_classes=10, n_speakers=3)
+    turns = model.generate(4, steps=3, digit=(7, 2), guidance=2.0)
+    for index, (digit, speaker) in enumerate([(7, 0), (2, 1), (7, 2), (2, 0)]):
+        settings = Settings(steps=3, digit=digit, guidance=2.0, speaker=speaker)
+        alone = next(model.clips([index], settings))[1]
+        np.testing.assert_allclose(alone[0], turns[index], atol=ROUNDING)
+    noise = model.predict_noise(turns, np.full(4, 9), np.array([7, 12, 27, 2]))
+    assert not np.allclose(noise, model.predict_noise(turns, np.full(4, 9), np.array([30, 30, 30, 30])))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"digit": 7, "speaker": 3}, "speaker is 3; this model has the speakers 0 to 2"),
+        ({"speaker": 1}, "a speaker is asked for, but no digit"),
+    ],
+)
+def test_speakers_that_cannot_be_had(settings, message):
+    with pytest.raises(UserError, match=message):
+        tiny_generator(n_classes=10, n_speakers=3).generate(1, **settings)
+
+
+def test_a_model_of_v_samples_like_one_of_noise(unconditional):
+    """The same function, said as noise and said as v, makes the same clips."""
+    x, t = jax.random.normal(jax.random.key(0), (2, 256)), jnp.asarray([3, 150])
+    output = unconditional.predict_noise(x, t)
+    as_v = tiny_generator(prediction="v")
+    signal = np.sqrt(as_v.diffusion.alpha_bar)[np.asarray(t)][:, None]
+    level = np.sqrt(1 - signal**2)
+    np.testing.assert_allclose(as_v.predict_noise(x, t), signal * output + level * x, atol=ROUNDING)
+    row = jax.tree.map(lambda column: column[0], samplers.plan(as_v.diffusion, "ddim", 1))
+    z = as_v.latents(2)
+    noise = as_v.predict_noise(z, jnp.full(2, row.timestep))
+    expected = samplers.step(row, State(jnp.asarray(z), jnp.zeros_like(z)), noise, jnp.zeros_like(z)).x
+    np.testing.assert_allclose(as_v.generate(2, steps=1, sampler="ddim"), expected, atol=ROUNDING)
+
+
 def test_no_digit_is_the_label_none(conditional):
     z = conditional.latents(1)
     predicted = conditional.predict_noise(jnp.asarray(z), jnp.full((1,), 199), jnp.full((1,), 10))

@@ -94,14 +94,25 @@ def test_denoising(run_folder, tmp_path):
 
 
 def test_the_models_usual_digits():
-    usual = tiny_generator(n_classes=10).config.sample
-    usual.digit, usual.guidance = (4, 5), 3.0
-    plain = sample.settings_of(sample.parse([]), usual)
+    config = tiny_generator(n_classes=10).config
+    config.sample.digit, config.sample.guidance = (4, 5), 3.0
+    plain = sample.settings_of(sample.parse([]), config)
     assert plain.digit == (4, 5) and plain.guidance == 3.0
-    asked = sample.settings_of(sample.parse(["--digit", "none"]), usual)
+    asked = sample.settings_of(sample.parse(["--digit", "none"]), config)
     assert asked.digit == () and asked.guidance == 1.0
-    recording = sample.settings_of(sample.parse(["--denoise", "a.wav"]), usual)
+    recording = sample.settings_of(sample.parse(["--denoise", "a.wav"]), config)
     assert recording.digit == () and recording.steps is None
+
+
+def test_speakers_by_name():
+    config = tiny_generator(n_classes=10, n_speakers=3).config
+    config.sample.digit = (1,)
+    assert sample.settings_of(sample.parse([]), config).speaker == ()
+    assert sample.settings_of(sample.parse(["--speaker", "speaker2,speaker0"]), config).speaker == (2, 0)
+    with pytest.raises(UserError, match="no speaker 'bob'; it has speaker0, speaker1, speaker2"):
+        sample.settings_of(sample.parse(["--speaker", "bob"]), config)
+    with pytest.raises(UserError, match="no speaker 'bob'; it has none"):
+        sample.settings_of(sample.parse(["--speaker", "bob"]), tiny_generator(n_classes=10).config)
 
 
 def test_overwriting(run_folder, tmp_path):

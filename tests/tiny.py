@@ -13,10 +13,14 @@ SIZES = {
 }
 
 
-def tiny_generator(name: str = "diffwave", *, n_classes: int = 0, seed: int = 0) -> Generator:
+def tiny_generator(
+    name: str = "diffwave", *, n_classes: int = 0, n_speakers: int = 0, prediction: str = "noise", seed: int = 0
+) -> Generator:
     """A generator of 256 samples at 8 kHz whose network predicts something, unlike a freshly initialised one."""
     config = default_config()
-    config.model = model_section(name, length=256, n_classes=n_classes, **SIZES[name])
+    config.model = model_section(name, length=256, n_classes=n_classes, n_speakers=n_speakers, **SIZES[name])
+    config.diffusion.prediction = prediction
+    config.data.speakers = tuple(f"speaker{number}" for number in range(n_speakers))
     config.data.sample_rate = 8000
     config.data.length = 256
     _, params = weights.split(build(config.model, rngs=nnx.Rngs(seed)))

@@ -67,10 +67,12 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
       ema: take the averaged weights, where there are any, and leave the optimizer state, which is not theirs.
 
     Raises:
-      UserError: there is no checkpoint, or it cannot be read.
+      UserError: there is no checkpoint, it cannot be read, or its network predicts something else than noise.
     """
     saved = checkpoint.load(path, ema=ema)
     config = from_dict(saved.config)
+    if config.diffusion.prediction != "noise":
+        raise UserError(f"the original's networks predict noise, this one predicts {config.diffusion.prediction}")
     averaged = ema and (saved.path / "ema").is_dir()
     adam = None if averaged else _read_adam(saved.path / "optimizer")
     updates = adam.count if adam else saved.step

@@ -21,6 +21,7 @@ from diffwave_jax.data.builder import SC09, SKIPPED, UNPACKED, AudioFolder, Clip
 from diffwave_jax.data.folder import UNLABELLED
 from diffwave_jax.data.spec import DataSpec
 from diffwave_jax.errors import UserError
+from diffwave_jax.models import labels
 
 BUILDERS = {"speech_commands": SC09, "folder": AudioFolder}
 
@@ -33,15 +34,24 @@ class Dataset:
     Attributes:
       sample_rate: in Hz.
       length: samples per clip.
-      classes: names of the labels, in order; empty where the clips have none (their label is then 0).
+      classes: names of the classes, in order; empty where the clips have none (their class is then 0).
+      speakers: names of the speakers that labels tell apart, in order; empty if they do not.
       skipped: `{clip: reason}` of the files, in any split, left out because they cannot be read.
     """
 
-    def __init__(self, records: Sequence[dict], spec: DataSpec, classes: tuple[str, ...], skipped: dict[str, str]):
+    def __init__(
+        self,
+        records: Sequence[dict],
+        spec: DataSpec,
+        classes: tuple[str, ...],
+        skipped: dict[str, str],
+        speakers: tuple[str, ...] = (),
+    ):
         self._records = records
         self.sample_rate = spec.sample_rate
         self.length = spec.length
         self.classes = classes
+        self.speakers = speakers
         self.skipped = skipped
 
     def __len__(self) -> int:
@@ -54,14 +64,28 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many labels there are."""
+        """How many classes there are."""
         return len(self.classes)
 
     def read(self, indices: Sequence[int]) -> dict:
-        """Several clips: `{"audio": float32 (n, length) in [-1, 1), "label": int32 (n,)}`."""
+        """Several clips: `{"audio": float32 (n, length) in [-1, 1), "label": int32 (n,)}`.
+
+        Labels are classes, or with `speakers` what `diffwave_jax.models.labels` says; UserError for another speaker.
+        """
         clips = self._records.__getitems__([int(index) for index in indices])
         audio = np.array([clip["audio"] for clip in clips], np.int16).reshape(-1, self.length)
-        return {"audio": to_float(audio), "label": np.array([clip["label"] for clip in clips], np.int32)}
+        return {"audio": to_float(audio), "label": np.array([self._label(clip) for clip in clips], np.int32)}
+
+    def _label(self, clip: dict) -> int:
+        if not self.speakers:
+            return clip["label"]
+        speaker = clip["speaker"].decode()
+        if speaker not in self.speakers:
+            raise UserError(
+                f"data.speakers: {clip['name'].decode()} is spoken by {speaker!r}, who is not one of "
+                f"{', '.join(self.speakers)}; name every speaker of the data"
+            )
+        return labels.join(clip["label"], self.speakers.index(speaker), max(1, len(self.classes)))
 
     def clip(self, index: int) -> dict:
         """One clip's record as stored: int16 `audio`, `label`, and `speaker` and file `name` as text."""
@@ -73,7 +97,8 @@ def open_dataset(config, split: str = "train", *, progress: Progress | None = No
     """Opens one split of the data that `config` (a config's `data` section) describes, preparing it on first use.
 
     Args:
-      config: mapping with the fields of `DataSpec`; others are left alone.
+      config: mapping with the fields of `DataSpec`, and `speakers` if labels are to tell them apart; others are left
+        alone.
       split: `"train"`, `"validation"` or `"test"`.
       progress: called with (clips done, clips in all) while preparing; a download then shows bars of its own.
 
@@ -88,7 +113,7 @@ def open_dataset(config, split: str = "train", *, progress: Progress | None = No
         _log.warning(_report(skipped, sum(info.num_examples for info in builder.info.splits.values())))
     names = builder.info.features["label"].names
     classes = () if names == [UNLABELLED] else tuple(names)
-    return Dataset(builder.as_data_source(split), spec, classes, skipped)
+    return Dataset(builder.as_data_source(split), spec, classes, skipped, tuple(config.get("speakers", ())))
 
 
 def _prepared(spec: DataSpec, progress: Progress | None) -> ClipBuilder:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models import weights
+from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import Linear
 from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear
@@ -23,6 +23,7 @@ class DiffWaveConfig:
       dilation_cycle: block n has dilation 2^(n mod dilation_cycle).
       length: samples of a clip; the network itself takes any length.
       n_classes: classes to condition on, 0 for none.
+      n_speakers: speakers to condition on besides, 0 for none; a label then says both (`diffwave_jax.models.labels`).
       dtype: what the blocks compute in; weights stay float32.
       remat: recompute the blocks' activations in the backward pass instead of keeping them.
     """
@@ -32,6 +33,7 @@ class DiffWaveConfig:
     dilation_cycle: int = 12
     length: int = 16000
     n_classes: int = 0
+    n_speakers: int = 0
     dtype: str = "float32"
     remat: bool = False
 
@@ -39,8 +41,7 @@ class DiffWaveConfig:
         for field in ("channels", "n_layers", "dilation_cycle", "length"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        if self.n_classes < 0:
-            raise ValueError(f"n_classes must be at least 0, got {self.n_classes}")
+        labels.check(self.n_classes, self.n_speakers)
 
 
 class ResidualBlock(nnx.Module):
@@ -74,7 +75,7 @@ class DiffWave(nnx.Module):
         channels = config.channels
         self.config = config
         self.input = WeightNormLinear(1, channels, dtype=dtype, rngs=rngs)
-        self.embedding = StepEmbedding(config.n_classes, rngs=rngs)
+        self.embedding = StepEmbedding(config.n_classes, config.n_speakers, rngs=rngs)
         self.blocks = nnx.List(
             ResidualBlock(channels, 2 ** (n % config.dilation_cycle), dtype=dtype, rngs=rngs)
             for n in range(config.n_layers)
@@ -93,7 +94,7 @@ class DiffWave(nnx.Module):
         Args:
           x: (B, L) noisy audio.
           t: (B,) diffusion steps.
-          label: (B,) classes in 0..n_classes, where n_classes means "none"; only if the network is conditional.
+          label: (B,) see `diffwave_jax.models.labels`, only if the network is conditional; None for no label.
           kernels: ignored.
         """
         embedding = self.embedding(t, label)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.models import labels
 from diffwave_jax.models.dense import Linear, add_bias, matmul
 from diffwave_jax.models.initial import on_host, random_on_host, uniform_fan_in
 
@@ -104,34 +105,43 @@ def _norm(v: jax.Array, xp=jnp) -> jax.Array:
 
 
 class StepEmbedding(nnx.Module):
-    """Diffusion step, and class if there are any, to the vector that every block listens to (DiffWave, section 3.2).
+    """Diffusion step, and label if there are any, to the vector that every block listens to (DiffWave, section 3.2).
 
     Args:
-      n_classes: number of classes; 0 for an unconditional network, which then has no class table.
+      n_classes: number of classes; 0 for an unconditional network, which then has no tables.
+      n_speakers: number of speakers, each with a vector of its own that is added; 0 if they are not told apart.
       features: sinusoidal features, even.
       out_features: width of the embedding.
       rngs: source of the initial values.
     """
 
-    def __init__(self, n_classes: int = 0, features: int = 128, out_features: int = 512, *, rngs: nnx.Rngs):
+    def __init__(
+        self, n_classes: int = 0, n_speakers: int = 0, features: int = 128, out_features: int = 512, *, rngs: nnx.Rngs
+    ):
         self.fc1 = Linear(features, out_features, rngs=rngs)
         self.fc2 = Linear(out_features, out_features, rngs=rngs)
         if n_classes:
             self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=_standard_normal, rngs=rngs)
+        if n_speakers:
+            self.speaker = nnx.Embed(n_speakers + 1, out_features, embedding_init=_standard_normal, rngs=rngs)
         self.n_classes = n_classes
+        self.n_speakers = n_speakers
         self.features = features
 
     def __call__(self, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Embedding (B, out_features) of steps `t` (B,) and labels (B,) in 0..n_classes; n_classes means "none"."""
+        """Embedding (B, out_features) of steps `t` (B,) and labels (B,), see `diffwave_jax.models.labels`."""
         hidden = nnx.silu(self.fc1(sinusoids(t, self.features)))
         embedding = nnx.silu(self.fc2(hidden))
         if not self.n_classes:
             if label is not None:
                 raise ValueError("this network is unconditional (n_classes = 0): it takes no label")
             return embedding
-        if label is None:
-            label = jnp.full(t.shape, self.n_classes, jnp.int32)
-        return embedding + self.label(label)
+        none = labels.count(self.n_classes, self.n_speakers)
+        label = jnp.full(t.shape, none, jnp.int32) if label is None else label
+        if not self.n_speakers:
+            return embedding + self.label(label)
+        word = jnp.where(label == none, self.n_classes, label % self.n_classes)
+        return embedding + self.label(word) + self.speaker(label // self.n_classes)  # of "none": the last row
 
 
 def _standard_normal(key, shape, dtype=jnp.float32):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models import weights
+from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import LayerNorm, Linear
 from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu
@@ -35,6 +35,7 @@ class SaShiMiConfig:
       glu: gated output layers in S4.
       unet: blocks on the way down too; without, stages only pool on the way down.
       n_classes: classes to condition on, 0 for none.
+      n_speakers: speakers to condition on besides, 0 for none; a label then says both (`diffwave_jax.models.labels`).
       dtype: what the dense layers compute in; weights, S4 kernels and FFTs stay float32.
       remat: recompute the blocks' activations in the backward pass instead of keeping them.
       s4_implementation: the `kernels` implementation, None for the platform's best.
@@ -52,6 +53,7 @@ class SaShiMiConfig:
     glu: bool = True
     unet: bool = True
     n_classes: int = 0
+    n_speakers: int = 0
     dtype: str = "float32"
     remat: bool = False
     s4_implementation: str | None = None
@@ -63,8 +65,9 @@ class SaShiMiConfig:
         for field in ("d_model", "expand", "ff", "length"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
-        if self.n_classes < 0 or min(self.n_layers) < 0 or min(self.pool, default=1) < 1:
-            raise ValueError("n_classes and n_layers must be at least 0, every pool at least 1")
+        labels.check(self.n_classes, self.n_speakers)
+        if min(self.n_layers) < 0 or min(self.pool, default=1) < 1:
+            raise ValueError("n_layers must be at least 0, every pool at least 1")
         self.stage_lengths(self.length)
 
     def _per_stage(self, field: str) -> tuple[int, ...]:
@@ -173,7 +176,7 @@ class SaShiMi(nnx.Module):
         dtype = jnp.dtype(config.dtype)
         self.config = config
         self.input = WeightNormLinear(1, config.d_model, dtype=dtype, rngs=rngs)
-        self.embedding = StepEmbedding(config.n_classes, rngs=rngs)
+        self.embedding = StepEmbedding(config.n_classes, config.n_speakers, rngs=rngs)
         self.down = nnx.List(_down_layers(config, rngs))
         self.center = nnx.List(_stage_blocks(len(config.pool), config, rngs))
         self.up = nnx.List(_up_layers(config, rngs))
@@ -202,7 +205,7 @@ class SaShiMi(nnx.Module):
         Args:
           x: (B, L) noisy audio, L a multiple of the product of `pool`.
           t: (B,) diffusion steps.
-          label: (B,) classes in 0..n_classes, where n_classes means "none"; only if the network is conditional.
+          label: (B,) see `diffwave_jax.models.labels`, only if the network is conditional; None for no label.
           kernels: what `s4_kernels(L)` returned; None computes them here.
         """
         filters = [iter(stage) for stage in (self.s4_kernels(x.shape[1]) if kernels is None else kernels)]

@@ -119,9 +119,12 @@ def clear(folder: Path) -> None:
 
 def _record(generator: Generator, settings: Settings, index: int, normalize: bool) -> dict:
     """What goes with clip `index`, so that it could be made again."""
+    data = generator.config.data
+    speaker = settings.speaker_of(index, len(data.speakers))
     return {
         "index": index,
         "digit": settings.digit_of(index),
+        **({} if speaker is None else {"speaker": data.speakers[speaker]}),
         "model": f"{generator.config.model.name} {generator.fingerprint}",
         "seed": settings.seed,
         "sampler": settings.sampler,

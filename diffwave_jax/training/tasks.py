@@ -9,8 +9,10 @@ from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.models import build
+from diffwave_jax.models import build, labels
 from diffwave_jax.training.classification import ClassificationTask
+
+NO_CLIP = 2**32 - 1  # folded into a batch's key for what its clips share
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
@@ -41,15 +43,21 @@ class DiffusionTask:
     """Predicts the noise in noisy clips (DiffWave, algorithm 1)."""
 
     def __init__(self, config: ConfigDict):
-        diffusion = config.diffusion
         self._model = config.model
-        self._diffusion = Diffusion.linear(diffusion.num_steps, diffusion.beta_min, diffusion.beta_max)
-        self._signal_scale = diffusion.signal_scale
+        self._no_label = labels.count(config.model.n_classes, config.model.n_speakers)
+        self._diffusion = Diffusion.from_config(config.diffusion)
+        self._signal_scale = config.diffusion.signal_scale
         self._label_dropout = config.train.label_dropout
+        self._spread, self._batch_size = config.train.spread_steps, config.train.batch_size
         self._step_weight = self._diffusion.alpha_bar**-config.train.step_weight_power
         if config.model.length != config.data.length:
             raise UserError(
                 f"model.length is {config.model.length} but data.length is {config.data.length}: set both alike"
+            )
+        if config.model.n_speakers != len(config.data.speakers):
+            raise UserError(
+                f"model.n_speakers is {config.model.n_speakers} but data.speakers names {len(config.data.speakers)}: "
+                "name each speaker, or none and set n_speakers to 0"
             )
 
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
@@ -67,16 +75,29 @@ class DiffusionTask:
     def _loss(self, network, batch, key, label_dropout):
         keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index), 3))(batch["index"])
         draw = jax.vmap
-        t = draw(lambda key: jax.random.randint(key, (), 0, self._diffusion.num_steps))(keys[:, 0])
+        t = self._spread_steps(key, batch["index"]) if self._spread else self._independent_steps(keys[:, 0])
         noise = draw(lambda key: jax.random.normal(key, batch["audio"].shape[1:]))(keys[:, 1])
         label = None
-        if self._model.n_classes:
+        if self._no_label:
             hidden = draw(lambda key: jax.random.bernoulli(key, label_dropout))(keys[:, 2])
-            label = jnp.where(hidden, self._model.n_classes, batch["label"])
+            label = jnp.where(hidden, self._no_label, batch["label"])
         x0 = self._signal_scale * batch["audio"]
-        losses = self._diffusion.loss(lambda x, t: network(x, t, label), x0, t, noise)
+
+        def predict_noise(x, t):
+            return self._diffusion.predicted_noise(network(x, t, label), x, t)
+
+        losses = self._diffusion.loss(predict_noise, x0, t, noise)
         weight = jnp.asarray(self._step_weight, losses.dtype)[t]
         return jnp.mean(weight * losses), self._metrics(losses, t)
+
+    def _independent_steps(self, keys: jax.Array) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.randint(key, (), 0, self._diffusion.num_steps))(keys)
+
+    def _spread_steps(self, key: jax.Array, index: jax.Array) -> jax.Array:
+        """Each uniform, but together evenly spread, from one random number a batch (Kingma et al., 2107.00630, I.1)."""
+        start = jax.random.uniform(jax.random.fold_in(key, NO_CLIP))
+        place = (start + index / self._batch_size) % 1
+        return jnp.minimum((place * self._diffusion.num_steps).astype(jnp.int32), self._diffusion.num_steps - 1)
 
     def _metrics(self, losses: jax.Array, t: jax.Array) -> Metrics:
         quartile = t * 4 // self._diffusion.num_steps

@@ -294,3 +294,13 @@ def test_a_folder_with_checkpoints_is_left_alone(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file"):
         write_ours(tmp_path / "file", contents)
+
+
+def test_a_network_that_predicts_something_else_is_refused(tmp_path):
+    contents = random_contents(MODELS["sashimi"])
+    config = config_of(contents)
+    config.diffusion.prediction = "v"
+    checkpoint.save(tmp_path / "run", 1, params=contents.weights, config=to_dict(config))
+    with pytest.raises(UserError, match="this one predicts v"):
+        convert_to_torch(tmp_path / "run", tmp_path / "x.pt")
+    assert not (tmp_path / "x.pt").exists()

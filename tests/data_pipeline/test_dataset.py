@@ -161,3 +161,14 @@ print(next(loader)["audio"].shape, "tensorflow" in sys.modules)
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=root)
     assert done.stdout.strip() == "(4, 400) False", done.stderr
+
+
+def test_labels_tell_speakers_apart_where_they_are_named(config):
+    speakers = ("s1", "s0", "s2")
+    plain, told = open_dataset(config), open_dataset(config | {"speakers": speakers})
+    for index, label in enumerate(told.read(range(len(told)))["label"]):
+        clip = plain.clip(index)
+        assert label == clip["label"] + plain.num_classes * speakers.index(clip["speaker"])
+    assert len(prepared(config)) == 1
+    with pytest.raises(UserError, match="spoken by 's1', who is not one of s0, s2"):
+        open_dataset(config | {"speakers": ("s0", "s2")}).read(range(6))

@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ from flax import nnx
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import DiffWave, DiffWaveConfig, SaShiMi, SaShiMiConfig, build, model_config, weights
+from diffwave_jax.models.layers import StepEmbedding
 
 SMALL = {"d_model": 4, "n_layers": 1, "pool": (2, 2), "d_state": 4, "l_max": 32, "length": 32}
 
@@ -99,6 +102,25 @@ def test_classes(name):
         output(plain, jnp.asarray([7, 7]))
 
 
+@pytest.mark.parametrize("name", ["sashimi", "diffwave"])
+def test_speakers(name):
+    fields = SMALL if name == "sashimi" else {"channels": 16, "n_layers": 2, "dilation_cycle": 2, "length": 32}
+    network = shaken(build({"name": name, "n_classes": 3, "n_speakers": 2, **fields}, rngs=nnx.Rngs(0)))
+    params = weights.split(network)[1]
+    assert params["embedding.label.embedding"].shape[0] == 4 and params["embedding.speaker.embedding"].shape[0] == 3
+    np.testing.assert_array_equal(output(network), output(network, jnp.asarray([6, 6])))
+    outputs = [output(network, jnp.asarray([label, label])) for label in range(7)]
+    assert all(not np.array_equal(a, b) for a, b in itertools.combinations(outputs, 2))
+
+
+def test_a_label_is_the_class_and_the_speaker():
+    """What two speakers say differs by the same vector whatever they say, and the same holds for two classes."""
+    embedding = StepEmbedding(n_classes=3, n_speakers=2, features=4, out_features=8, rngs=nnx.Rngs(0))
+    table = np.stack([embedding(jnp.zeros(1), jnp.asarray([label]))[0] for label in range(6)]).reshape(2, 3, 8)
+    differences = table[1] - table[0]
+    np.testing.assert_allclose(differences, np.broadcast_to(differences[0], (3, 8)), atol=1e-6)  # float32 sums
+
+
 def test_weights_round_trip():
     network = shaken(sashimi())
     graph, params = weights.split(network)
@@ -115,6 +137,8 @@ def test_weights_round_trip():
         ({"name": "sashimi", "l_max": 8000}, "more than its l_max 8000"),
         ({"name": "sashimi", "n_layers": (1, 2)}, "n_layers must be one number or 3"),
         ({"name": "diffwave", "n_layers": 0}, "n_layers must be at least 1"),
+        ({"name": "diffwave", "n_speakers": 2}, "speakers need classes"),
+        ({"name": "sashimi", "n_classes": -1}, "at least 0"),
     ],
 )
 def test_bad_configs_are_named(fields, message):

@@ -8,6 +8,7 @@ import optax
 import pytest
 from flax import nnx
 
+from diffwave_jax.errors import UserError
 from diffwave_jax.models import weights
 from diffwave_jax.training.feed import data_mesh, global_batch
 from diffwave_jax.training.meter import Meter, finite, means
@@ -153,6 +154,39 @@ def test_validation_has_the_same_noise_every_time_and_leaves_the_weights(clips):
     graph, params = weights.split(task.build(nnx.Rngs(0)))
     validate = make_validation(task, graph, mesh=data_mesh())
     chex.assert_trees_all_equal(validate(params, _batch()), validate(params, _batch()))
+
+
+def test_spread_steps_are_evenly_spaced_and_differ_from_batch_to_batch(clips):
+    task = make_task(tiny_config(clips, batch_size=CLIPS, spread_steps=True))
+    batches = [np.asarray(task._spread_steps(jax.random.key(seed), jnp.arange(CLIPS))) for seed in range(200)]
+    for steps in batches:
+        around = np.append(np.sort(steps), steps.min() + 200)
+        assert set(np.diff(around).tolist()) <= {12, 13}  # 200 / 16 = 12.5
+    first = np.array([steps[0] for steps in batches])
+    # Uniform for each clip: 200 draws have a mean within 4 standard errors of 99.5, 57.7 / sqrt(200) each.
+    assert abs(first.mean() - 99.5) < 16.4 and len(set(first.tolist())) > 100
+
+
+def test_a_network_that_predicts_v_learns_the_noise_it_stands_for(clips):
+    """The loss is the error of the noise, whatever the network's output stands for."""
+    config = tiny_config(clips)
+    config.diffusion.prediction = "v"
+    task, batch, key = make_task(config), _batch(), jax.random.key(0)
+    loss, _ = task.loss(lambda x, t, label: jnp.zeros_like(x), batch, key)
+    keys = jax.vmap(lambda index: jax.random.split(jax.random.fold_in(key, index), 3))(batch["index"])
+    t = jax.vmap(lambda key: jax.random.randint(key, (), 0, 200))(keys[:, 0])
+    noise = jax.vmap(lambda key: jax.random.normal(key, (256,)))(keys[:, 1])
+    alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 200))[t][:, None]
+    v = np.sqrt(alpha_bar) * noise - np.sqrt(1 - alpha_bar) * batch["audio"]
+    # v = 0 makes the noise wrong by sqrt(alpha_bar) v.
+    assert float(loss) == pytest.approx(float(np.mean(alpha_bar * v**2)), rel=1e-5)  # float32 sums
+
+
+def test_speakers_that_are_not_named_alike_are_refused(clips):
+    config = tiny_config(clips)
+    config.data.speakers = ("ann", "bob")
+    with pytest.raises(UserError, match=r"n_speakers is 0 but data.speakers names 2"):
+        make_task(config)
 
 
 def test_learning_rates(clips):
