@@ -70,7 +70,14 @@ def sample_clips(model: diffwave_jax.Generator, n: int, seed: int, recogniser: R
     usual, classes = model.config.sample, range(model.config.model.n_classes)
     digit, guidance = (classes, usual.guidance) if classes else (None, 1.0)
     audio = model.generate(
-        n, seed, steps=usual.steps, sampler=usual.sampler, digit=digit, guidance=guidance, on_step=on_step
+        n,
+        seed,
+        steps=usual.steps,
+        sampler=usual.sampler,
+        digit=digit,
+        guidance=guidance,
+        guided_steps=usual.guided_steps,
+        on_step=on_step,
     )
     labels = np.arange(n) % len(classes) if classes else None
     return Clips(recogniser.fit(audio, model.sample_rate), labels)

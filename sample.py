@@ -71,9 +71,10 @@ def settings_of(options: argparse.Namespace, config) -> Settings:
     usual_digit = () if options.denoise else usual.digit  # nobody knows what a recording says
     digit = usual_digit if options.digit is None else options.digit
     guidance = (usual.guidance if digit else 1.0) if options.guidance is None else options.guidance
+    guided_steps = usual.guided_steps if options.guided_steps is None else options.guided_steps
     usual_speaker = usual.speaker if digit else ()
     speaker = usual_speaker if options.speaker is None else speakers(options.speaker, tuple(config.data.speakers))
-    return Settings(options.seed, sampler, steps, options.eta, digit, guidance, speaker)
+    return Settings(options.seed, sampler, steps, options.eta, digit, guidance, speaker, guided_steps)
 
 
 def speakers(text: str, known: tuple[str, ...]) -> tuple[int, ...]:
@@ -122,6 +123,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--digit", metavar="D", type=digits, help="7, or several that clips take in turn: 0-9 or 1,3,5")
     parser.add_argument("--speaker", metavar="NAME", help="who says it, or several who take turns: george,lucas (all)")
     parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")
+    parser.add_argument("--guided-steps", nargs=2, type=int, metavar=("LOW", "HIGH"), help="only at these steps (all)")
     parser.add_argument("--normalize", action="store_true", help="scale each clip to a peak of 0.95")
     parser.add_argument("--batch-size", type=int, help="clips at a time (what memory holds)")
     parser.add_argument("--overwrite", action="store_true", help="remove the clips that are in the folder first")

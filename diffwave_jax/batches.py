@@ -30,7 +30,6 @@ class Job:
       indices: (n,) the clips' indices, which choose their randomness.
       length: samples of a clip.
       labels: (n,) see `diffwave_jax.models.labels`; None if the network is unconditional.
-      guidance: classifier-free guidance scale.
       start: (n, length) the states to start from; None for each clip's own start noise.
     """
 
@@ -40,7 +39,6 @@ class Job:
     indices: np.ndarray
     length: int
     labels: np.ndarray | None = None
-    guidance: float = 1.0
     start: np.ndarray | None = None
 
 
@@ -64,7 +62,8 @@ def reverse(
     n = len(job.indices)
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
-    size = batch_size or fitting_batch_size(chain, n, job.length, guided=job.guidance != 1)
+    guided = job.labels is not None and bool(np.any(job.table.guidance != 1))
+    size = batch_size or fitting_batch_size(chain, n, job.length, guided=guided)
     size = -(-size // chain.num_devices) * chain.num_devices
     starts = range(0, n, size)
     steps = _Steps(len(starts) * len(job.rows), on_step)
@@ -81,9 +80,9 @@ def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> State:
     x = start_noise(keys, job.length) if job.start is None else jnp.asarray(job.start[chosen])
     state, clips = State(x, jnp.zeros_like(x)), Clips(keys, labels)
     if steps.on_step is None:
-        return chain.run(job.table, state, clips, job.guidance, job.rows)
+        return chain.run(job.table, state, clips, job.rows)
     for row in job.rows:
-        state = chain.run(job.table, state, clips, job.guidance, range(row, row + 1))
+        state = chain.run(job.table, state, clips, range(row, row + 1))
         steps.count(state)
     return state
 

@@ -5,6 +5,7 @@ made in, on the devices or on which clips were made before.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -92,24 +93,26 @@ class Chain:
         """Devices a batch is spread over; a batch size must be a multiple of it."""
         return self._mesh.size
 
-    def run(
-        self, table: Coefficients, state: State, clips: Clips, guidance: float = 1.0, rows: range | None = None
-    ) -> State:
+    def run(self, table: Coefficients, state: State, clips: Clips, rows: range | None = None) -> State:
         """The rows of `table` in turn (all of them if `rows` is None), applied to a batch.
+
+        Guidance is classifier-free (Ho and Salimans, arXiv 2207.12598): a row of scale 1 is the plain conditional
+        prediction and costs one evaluation of the network, one of any other scale costs two, in one batch.
 
         Args:
           table: a sampler's weights, S rows, S <= num_steps.
           state: x and x0 (B, L); consumed.
           clips: B clips.
-          guidance: classifier-free guidance scale (Ho and Salimans, arXiv 2207.12598); 1 for the plain conditional
-            prediction, which costs one evaluation of the network a step, any other scale costs two in one batch.
           rows: which rows, a range of step 1.
         """
         rows = range(len(table.timestep)) if rows is None else rows
         state, clips = jax.device_put((state, clips), NamedSharding(self._mesh, P("clips")))
-        program = self._program(state.x.shape, guided=guidance != 1 and clips.labels is not None)
-        bounds = jnp.asarray([rows.start, rows.stop], jnp.int32)
-        return program(self._shared, self._padded(table), state, clips, jnp.float32(guidance), bounds)
+        for guided, part in itertools.groupby(rows, lambda row: clips.labels is not None and table.guidance[row] != 1):
+            part = list(part)
+            bounds = jnp.asarray([part[0], part[-1] + 1], jnp.int32)
+            program = self._program(state.x.shape, guided=bool(guided))
+            state = program(self._shared, self._padded(table), state, clips, bounds)
+        return state
 
     def memory(self, batch: int, length: int, *, guided: bool) -> int:
         """Bytes that each device needs for a batch beyond the weights, as XLA plans it."""
@@ -123,7 +126,7 @@ class Chain:
 
     def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
         if (shape, guided) not in self._compiled:
-            specs = (P(), P(), P("clips"), P("clips"), P(), P())
+            specs = (P(), P(), P("clips"), P("clips"), P())
             body = partial(_reverse, self._network, guided)
             sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
             program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
@@ -140,24 +143,25 @@ class Chain:
         table = Coefficients(*(array((self._num_steps,), jnp.float32, P()) for _ in Coefficients._fields))
         shared = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), self._shared)
         bounds = array((2,), jnp.int32, P())
-        return shared, table, State(audio, audio), Clips(keys, labels), array((), jnp.float32, P()), bounds
+        return shared, table, State(audio, audio), Clips(keys, labels), bounds
 
 
-def _reverse(network: Network, guided: bool, shared, table, state, clips, guidance, bounds) -> State:
-    """Rows bounds[0] to bounds[1] - 1 of the table."""
+def _reverse(network: Network, guided: bool, shared, table, state, clips, bounds) -> State:
+    """Rows bounds[0] to bounds[1] - 1 of the table; their guidance counts only if `guided`."""
     params, kernels = shared
 
-    def predict(x, t, labels):
-        return weights.merge(network.graph, params)(x, jnp.broadcast_to(t, x.shape[:1]), labels, kernels=kernels)
+    def predict(x, row, labels):
+        t = jnp.broadcast_to(row.timestep, x.shape[:1])
+        return weights.merge(network.graph, params)(x, t, labels, kernels=kernels)
 
-    def predict_guided(x, t, labels):
+    def predict_guided(x, row, labels):
         both = jnp.concatenate([labels, jnp.full_like(labels, network.n_labels)])
-        conditional, unconditional = jnp.split(predict(jnp.concatenate([x, x]), t, both), 2)
-        return unconditional + guidance * (conditional - unconditional)
+        conditional, unconditional = jnp.split(predict(jnp.concatenate([x, x]), row, both), 2)
+        return unconditional + row.guidance * (conditional - unconditional)
 
     def body(i, state):
         row = jax.tree.map(lambda column: column[i], table)
-        output = (predict_guided if guided else predict)(state.x, row.timestep, clips.labels)
+        output = (predict_guided if guided else predict)(state.x, row, clips.labels)
         predicted = noise_in(network.prediction, output, state.x, row.signal, row.noise_level)
         return samplers.step(row, state, predicted, _normal(clips.keys, i + 1, state.x.shape[-1]))
 

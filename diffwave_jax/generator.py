@@ -87,20 +87,21 @@ class Generator:
         *,
         eta: float | None = None,
         speaker: int | Sequence[int] | None = None,
+        guided_steps: tuple[int, int] | None = None,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """`n` clips (n, L) float32; clip i depends on the settings and on i alone.
 
         Args:
           n: number of clips, at least 1.
-          seed, steps, sampler, digit, guidance, eta, speaker: see `Settings`.
+          seed, steps, sampler, digit, guidance, eta, speaker, guided_steps: see `Settings`.
           on_step: called as `on_step(done, total)` after each step of each batch.
           batch_size: clips at a time; None for what the devices' memory holds.
 
         Raises:
           UserError: a setting that this model, or any model, does not have.
         """
-        settings = Settings(seed, sampler, steps, eta, digit, guidance, speaker)
+        settings = Settings(seed, sampler, steps, eta, digit, guidance, speaker, guided_steps)
         if n < 1:
             raise UserError(f"n is {n}; ask for at least 1 clip")
         batches = self.clips(range(n), settings, batch_size=batch_size, on_step=on_step)
@@ -185,7 +186,8 @@ class Generator:
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
         settings.check(self.config.model.n_classes, self.config.model.n_speakers)
-        return plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
+        table = plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
+        return table._replace(guidance=settings.guidance_at(table.timestep))
 
     def _first_below(self, table: Coefficients, interp_t: int) -> int:
         """The first row of the table whose step lies below `interp_t`."""
@@ -215,7 +217,7 @@ class Generator:
         wanted = [settings.label_of(index, model.n_classes, model.n_speakers) for index in indices.tolist()]
         rows = range(len(table.timestep))
         asked = np.array(wanted) if model.n_classes else None
-        return Job(table, rows, settings.seed, indices, self.length, asked, settings.guidance, start)
+        return Job(table, rows, settings.seed, indices, self.length, asked, start)
 
     @property
     def _scale(self) -> np.float32:

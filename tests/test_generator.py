@@ -83,6 +83,20 @@ def test_guidance_is_a_mixture_of_two_predictions(conditional):
     np.testing.assert_allclose(conditional.generate_from_latent(z, settings), expected, atol=1e-4)
 
 
+def test_guidance_can_be_kept_to_some_steps(conditional):
+    asked = {"steps": 8, "sampler": "ddim", "digit": 7}
+    plain, guided = conditional.generate(2, **asked), conditional.generate(2, guidance=3.0, **asked)
+    for steps, same in [((0, 199), guided), ((150, 160), plain)]:  # 8 steps from 199 to 0: none from 143 to 170
+        found = conditional.generate(2, guidance=3.0, guided_steps=steps, **asked)
+        np.testing.assert_allclose(found, same, atol=ROUNDING)
+    some = conditional.generate(2, guidance=3.0, guided_steps=(50, 120), **asked)
+    assert not np.allclose(some, guided, atol=1e-3) and not np.allclose(some, plain, atol=1e-3)
+    table = conditional._table(Settings(guidance=3.0, guided_steps=(50, 120), **asked))
+    np.testing.assert_array_equal(table.guidance == 3, (table.timestep >= 50) & (table.timestep <= 120))
+    with pytest.raises(UserError, match="lowest and the highest step"):
+        conditional.generate(1, guided_steps=(3,), **asked)
+
+
 def test_digits_are_taken_in_turn(conditional):
     cycled = conditional.generate(4, steps=3, digit=[7, 2], guidance=2.0)
     for index in range(4):

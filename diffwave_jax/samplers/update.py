@@ -34,6 +34,7 @@ class Coefficients(NamedTuple):
       state, data, prediction: weights of x, of the predicted clean audio and of the predicted noise.
       correction: weight of the change of the predicted clean audio since the step before (0 in the first step).
       noise: standard deviation of the fresh noise.
+      guidance: classifier-free guidance scale of the network's prediction, which `step` gets guided already.
     """
 
     timestep: np.ndarray
@@ -44,15 +45,17 @@ class Coefficients(NamedTuple):
     prediction: np.ndarray
     correction: np.ndarray
     noise: np.ndarray
+    guidance: np.ndarray
 
 
 def coefficients(schedule: Schedule, **weights: np.ndarray) -> Coefficients:
-    """The table of a sampler on `schedule`; weights that are not given are 0."""
+    """The table of a sampler on `schedule`, without guidance; weights that are not given are 0."""
     columns = {name: np.zeros(len(schedule.timesteps)) for name in Coefficients._fields}
     columns |= {
         "timestep": schedule.timesteps,
         "signal": schedule.signal[:-1],
         "noise_level": schedule.noise[:-1],
+        "guidance": np.ones(len(schedule.timesteps)),
     }
     return Coefficients(**(columns | weights))
 

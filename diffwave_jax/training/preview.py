@@ -32,6 +32,7 @@ class Preview:
             steps=sample.steps,
             digit=tuple(range(classes)) or None,
             guidance=sample.guidance if classes else 1.0,
+            guided_steps=sample.guided_steps,
         )
 
     def clips(self, params: weights.Weights) -> np.ndarray:
