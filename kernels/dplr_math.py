@@ -25,9 +25,15 @@ from kernels.complex_pair import Pair
 
 def factor(nodes, modulus2, modulus2_low, real4, arithmetic: Arithmetic = PLAIN) -> Pair:
     """F, from tables of nodes and the coefficients of states that broadcast against them."""
+    real, imaginary = factor_over_real4(nodes, modulus2, modulus2_low, real4, arithmetic)
+    return Pair(real, real4 * imaginary)
+
+
+def factor_over_real4(nodes, modulus2, modulus2_low, real4, arithmetic: Arithmetic = PLAIN) -> Pair:
+    """F's real part, and its imaginary part still to be multiplied by `real4`."""
     real = ((modulus2 - nodes.square) + (modulus2_low - nodes.square_low)) * nodes.inverse
     inverse = arithmetic.reciprocal(arithmetic.multiply_add(real, real, real4 * real4))
-    return Pair(real * inverse, real4 * inverse)
+    return Pair(real * inverse, inverse)
 
 
 def factor_gradient(nodes, factor: Pair, gradient: Pair, arithmetic: Arithmetic = PLAIN) -> tuple:
@@ -62,12 +68,17 @@ def spectrum(t, beta, sums: list[Pair]) -> list[Pair]:
 
 def spectrum_gradient(t, beta, sums: list[Pair], gradients: list[Pair]) -> list[Pair]:
     """The gradient of K_d to that of the 2 D + 2 sums R; `sums` are only the last D + 2: B Q, P C_d, P Q."""
+    to_b, ratio = factored_spectrum_gradient(t, beta, sums, gradients)
+    return [*to_b, *(ratio * gradient for gradient in to_b)]
+
+
+def factored_spectrum_gradient(t, beta, sums: list[Pair], gradients: list[Pair]) -> tuple[list[Pair], Pair]:
+    """The gradient of the D + 1 sums with B, and the ratio of the others' to them; arguments as above."""
     bq, *sums_p, pq = sums
     to_bc = [Pair(1.0, -t) * gradient for gradient in gradients]
-    ratio = _ratio(beta, bq, pq).conjugate()
     correction = _sum([pc.conjugate() * gradient for pc, gradient in zip(sums_p, to_bc, strict=True)])
     to_bq = -(_one_plus(pq).reciprocal().conjugate() * correction)
-    return [*to_bc, to_bq, *(ratio * gradient for gradient in to_bc), ratio * to_bq]
+    return [*to_bc, to_bq], _ratio(beta, bq, pq).conjugate()
 
 
 def _sum(pairs: list[Pair]) -> Pair:
