@@ -46,6 +46,6 @@ def get_config():
     config.train.validate_every = 500
     config.sample.sampler = "dpm++sde"  # fresh noise at each step: an error does not stay and become a click
     config.sample.steps = 25
-    config.sample.guidance = 2.5
+    config.sample.guidance = 2.0
     config.sample.digit = tuple(range(10))
     return config
