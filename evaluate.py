@@ -68,17 +68,8 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
 def sample_clips(model: diffwave_jax.Generator, n: int, seed: int, recogniser: Recogniser, on_step) -> Clips:
     """Clips as the model usually makes them, by turns of each of its classes."""
     usual, classes = model.config.sample, range(model.config.model.n_classes)
-    digit, guidance = (classes, usual.guidance) if classes else (None, 1.0)
-    audio = model.generate(
-        n,
-        seed,
-        steps=usual.steps,
-        sampler=usual.sampler,
-        digit=digit,
-        guidance=guidance,
-        guided_steps=usual.guided_steps,
-        on_step=on_step,
-    )
+    changes = {"digit": classes, "guidance": usual.guidance if classes else 1.0}
+    audio = model.generate(n, seed, on_step=on_step, **(usual.to_dict() | changes))
     labels = np.arange(n) % len(classes) if classes else None
     return Clips(recogniser.fit(audio, model.sample_rate), labels)
 

@@ -68,13 +68,15 @@ def settings_of(options: argparse.Namespace, config) -> Settings:
     sampler = options.sampler or usual.sampler
     whole_usual_chain = sampler == usual.sampler and options.denoise is None
     steps = (usual.steps if whole_usual_chain else None) if options.steps is None else options.steps
+    usual_scale = usual.noise_scale if whole_usual_chain and options.eta is None else 1.0
+    noise_scale = usual_scale if options.noise_scale is None else options.noise_scale
     usual_digit = () if options.denoise else usual.digit  # nobody knows what a recording says
     digit = usual_digit if options.digit is None else options.digit
     guidance = (usual.guidance if digit else 1.0) if options.guidance is None else options.guidance
     guided_steps = usual.guided_steps if options.guided_steps is None else options.guided_steps
     usual_speaker = usual.speaker if digit else ()
     speaker = usual_speaker if options.speaker is None else speakers(options.speaker, tuple(config.data.speakers))
-    return Settings(options.seed, sampler, steps, options.eta, digit, guidance, speaker, guided_steps)
+    return Settings(options.seed, sampler, steps, options.eta, digit, guidance, speaker, guided_steps, noise_scale)
 
 
 def speakers(text: str, known: tuple[str, ...]) -> tuple[int, ...]:
@@ -120,6 +122,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sampler", choices=SAMPLERS, help="how to sample (the model's usual way)")
     parser.add_argument("--steps", type=int, help="evaluations of the network (the model's or the sampler's usual)")
     parser.add_argument("--eta", type=float, help="share of fresh noise, 0 to 1, for ddim and dpm++sde")
+    parser.add_argument("--noise-scale", type=float, help="factor on the fresh noise: below 1 cleaner, less varied")
     parser.add_argument("--digit", metavar="D", type=digits, help="7, or several that clips take in turn: 0-9 or 1,3,5")
     parser.add_argument("--speaker", metavar="NAME", help="who says it, or several who take turns: george,lucas (all)")
     parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")

@@ -88,20 +88,21 @@ class Generator:
         eta: float | None = None,
         speaker: int | Sequence[int] | None = None,
         guided_steps: tuple[int, int] | None = None,
+        noise_scale: float = 1.0,
         batch_size: int | None = None,
     ) -> np.ndarray:
         """`n` clips (n, L) float32; clip i depends on the settings and on i alone.
 
         Args:
           n: number of clips, at least 1.
-          seed, steps, sampler, digit, guidance, eta, speaker, guided_steps: see `Settings`.
+          seed, steps, sampler, digit, guidance, eta, speaker, guided_steps, noise_scale: see `Settings`.
           on_step: called as `on_step(done, total)` after each step of each batch.
           batch_size: clips at a time; None for what the devices' memory holds.
 
         Raises:
           UserError: a setting that this model, or any model, does not have.
         """
-        settings = Settings(seed, sampler, steps, eta, digit, guidance, speaker, guided_steps)
+        settings = Settings(seed, sampler, steps, eta, digit, guidance, speaker, guided_steps, noise_scale)
         if n < 1:
             raise UserError(f"n is {n}; ask for at least 1 clip")
         batches = self.clips(range(n), settings, batch_size=batch_size, on_step=on_step)
@@ -186,7 +187,8 @@ class Generator:
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
         settings.check(self.config.model.n_classes, self.config.model.n_speakers)
-        table = plan(self.diffusion, settings.sampler, settings.steps, eta=settings.eta, start=start)
+        changes = {"eta": settings.eta, "noise_scale": settings.noise_scale, "start": start}
+        table = plan(self.diffusion, settings.sampler, settings.steps, **changes)
         return table._replace(guidance=settings.guidance_at(table.timestep))
 
     def _first_below(self, table: Coefficients, interp_t: int) -> int:

@@ -104,6 +104,19 @@ def test_the_models_usual_digits():
     assert recording.digit == () and recording.steps is None
 
 
+def test_the_usual_scale_of_noise_is_for_the_usual_chain():
+    config = tiny_generator(n_classes=10).config
+    config.sample.sampler, config.sample.noise_scale = "dpm++sde", 0.9
+
+    def scale(*arguments):
+        return sample.settings_of(sample.parse(list(arguments)), config).noise_scale
+
+    assert scale() == scale("--steps", "7") == 0.9
+    assert scale("--noise-scale", "0.8") == 0.8
+    for other_chain in (["--sampler", "dpm++"], ["--eta", "0"], ["--denoise", "a.wav"]):
+        assert scale(*other_chain) == 1
+
+
 def test_speakers_by_name():
     config = tiny_generator(n_classes=10, n_speakers=3).config
     config.sample.digit = (1,)

@@ -131,6 +131,7 @@ def _record(generator: Generator, settings: Settings, index: int, normalize: boo
         "steps": generator.steps_of(settings),
         "eta": settings.eta,
         "guidance": settings.guidance,
+        **({} if settings.noise_scale == 1 else {"noise_scale": settings.noise_scale}),
         **({"guided_steps": list(settings.guided_steps)} if settings.guided_steps else {}),
         "normalized": normalize,
     }

@@ -49,6 +49,7 @@ def plan(
     steps: int | None = None,
     *,
     eta: float | None = None,
+    noise_scale: float = 1.0,
     start: int | None = None,
     spacing: str | None = None,
 ) -> Coefficients:
@@ -59,6 +60,8 @@ def plan(
       sampler: a name in `SAMPLERS`.
       steps: evaluations of the network, 1 to `start + 1`; None for the sampler's usual number.
       eta: share of fresh noise, 0 to 1, for the samplers that have one ("ddim", "dpm++sde").
+      noise_scale: factor on the standard deviation of the fresh noise of each step, 0 to 2 (S_noise of Karras et al.,
+        arXiv 2206.00364, algorithm 2).
       start: the level the chain starts from, T - 1 if None.
       spacing: a name in `SPACINGS`; None for the sampler's usual one.
 
@@ -76,7 +79,10 @@ def plan(
         raise UserError(f"eta is {eta}, but the sampler {sampler!r} has none; leave it out, or use ddim or dpm++sde")
     eta = _in_range(chosen.eta or 0.0 if eta is None else eta, 0, 1, "eta")
     make_schedule = _look_up(SPACINGS, spacing or chosen.spacing, "spacing")
-    return chosen.coefficients(make_schedule(diffusion, steps, start), eta)
+    table = chosen.coefficients(make_schedule(diffusion, steps, start), eta)
+    if noise_scale != 1 and steps > 1 and not table.noise.any():  # a last step never adds noise
+        raise UserError(f"noise_scale is {noise_scale}, but {sampler!r} adds no noise here; leave it out")
+    return table._replace(noise=_in_range(noise_scale, 0, 2, "noise_scale") * table.noise)
 
 
 def _look_up(table: dict, name: str, what: str):

@@ -26,14 +26,8 @@ class Preview:
         sample, classes = config.sample, config.model.n_classes
         self._config = config
         self._count = classes or CLIPS
-        self._settings = Settings(
-            seed=SEED,
-            sampler=sample.sampler,
-            steps=sample.steps,
-            digit=tuple(range(classes)) or None,
-            guidance=sample.guidance if classes else 1.0,
-            guided_steps=sample.guided_steps,
-        )
+        changes = {"digit": range(classes), "guidance": sample.guidance if classes else 1.0}
+        self._settings = Settings(SEED, **(sample.to_dict() | changes))
 
     def clips(self, params: weights.Weights) -> np.ndarray:
         """Clips (n, L) from these weights; every process makes the same ones, on its own devices."""

@@ -129,6 +129,16 @@ def test_a_chain_may_start_part_way():
     assert samplers.plan(DIFFUSION, "dpm++", start=10).timestep.shape == (11,)
 
 
+@pytest.mark.parametrize("sampler", ["ddpm", "dpm++sde", "fast"])
+def test_fresh_noise_can_be_scaled(sampler):
+    usual, scaled = (samplers.plan(Diffusion.linear(200, 1e-4, 0.05), sampler, noise_scale=f) for f in (1.0, 0.5))
+    assert usual.noise.any()
+    np.testing.assert_array_equal(scaled.noise, 0.5 * usual.noise)
+    for name in set(usual._fields) - {"noise"}:
+        np.testing.assert_array_equal(getattr(scaled, name), getattr(usual, name))
+    samplers.plan(DIFFUSION, sampler, 1, noise_scale=0.5)  # has no fresh noise, as the last step of any chain
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -140,6 +150,9 @@ def test_a_chain_may_start_part_way():
         ({"steps": 201}, "steps is 201"),
         ({"sampler": "ddim", "eta": 1.5}, "eta is 1.5; it must be between 0 and 1"),
         ({"sampler": "ddpm", "eta": 0.5}, "the sampler 'ddpm' has none"),
+        ({"sampler": "dpm++sde", "noise_scale": 2.5}, "noise_scale is 2.5; it must be between 0 and 2"),
+        ({"sampler": "dpm++", "noise_scale": 0.9}, "noise_scale is 0.9, but 'dpm\\+\\+' adds no noise"),
+        ({"sampler": "ddim", "noise_scale": 0.9}, "'ddim' adds no noise"),
         ({"start": 200}, "start is 200; it must be between 0 and 199"),
         ({"sampler": "fast", "start": 50}, "starts from pure noise only"),
         ({"spacing": "cosine"}, "unknown spacing 'cosine'"),
