@@ -43,9 +43,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="cut each SaShiMi stage's l_max to its own length: same outputs, cheaper kernels, no optimizer state",
     )
     parser.add_argument("--weights-only", action="store_true", help="leave the optimizer state out")
-    parser.add_argument("--length", type=int, help="samples of a clip (default: what l_max allows; DiffWave 16000)")
-    parser.add_argument("--dilation-cycle", type=int, help="DiffWave's, where its number of layers is not 36 or 30")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--length", type=cli.positive, help="samples of a clip (default: what l_max allows; DiffWave 16000)"
+    )
+    parser.add_argument(
+        "--dilation-cycle", type=cli.positive, help="DiffWave's, where its number of layers is not 36 or 30"
+    )
+    options = parser.parse_args(arguments)
+    from_torch = options.per_stage_length or options.weights_only or options.length or options.dilation_cycle
+    if options.to_torch and from_torch:
+        parser.error("--per-stage-length, --weights-only, --length and --dilation-cycle are not for --to-torch")
+    if options.raw_weights and not options.to_torch:
+        parser.error("--raw-weights goes with --to-torch")
+    return options
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ The table is printed, and written with its data and a picture into --out.
 
 import argparse
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
 from diffwave_jax.evaluation.run import evaluate
 from diffwave_jax.evaluation.scores import PROTOCOLS
+from diffwave_jax.settings import Settings
 
 TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
 
@@ -30,9 +32,9 @@ TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classif
 def main(options: argparse.Namespace) -> None:
     """Gets the clips, scores them and prints the table."""
     recogniser = load_classifier(options)
-    clips = get_clips(options, recogniser)
     with progress_bar("reference") as progress:
         reference = load_reference(options.reference, recogniser, options.archive, progress)
+    clips = get_clips(options, recogniser)
     settings = {"protocol": options.protocol, "num_resamples": options.resamples}
     with progress_bar("listening") as progress:
         report = evaluate(clips, reference, recogniser, options.out, progress=progress, **settings)
@@ -68,9 +70,10 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
 def sample_clips(model: diffwave_jax.Generator, n: int, seed: int, recogniser: Recogniser, on_step) -> Clips:
     """Clips as the model usually makes them, by turns of each of its classes."""
     usual, classes = model.config.sample, range(model.config.model.n_classes)
-    changes = {"digit": classes, "guidance": usual.guidance if classes else 1.0}
-    audio = model.generate(n, seed, on_step=on_step, **(usual.to_dict() | changes))
-    labels = np.arange(n) % len(classes) if classes else None
+    guidance = usual.guidance if classes else 1.0
+    settings = Settings.from_config(usual, seed=seed, digit=classes, guidance=guidance)
+    audio = model.generate(n, on_step=on_step, **dataclasses.asdict(settings))
+    labels = np.arange(n) % len(classes) if len(classes) == len(recogniser.classes) else None
     return Clips(recogniser.fit(audio, model.sample_rate), labels)
 
 
@@ -86,6 +89,13 @@ def progress_bar(name: str):
         yield show
 
 
+def resamples(text: str) -> int:
+    """A number that gives an interval, or 0."""
+    if not text.isdigit() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of resamples; write 0, or 2 or more")
+    return int(text)
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -99,7 +109,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--archive", default="", help="where sc09 or fsdd lies (sc09: downloaded; fsdd: bundled)")
     parser.add_argument("--classifier", metavar="DIR", help=f"a classifier's run (sc09: {TRAINED}; else: bundled)")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="whose definitions (the papers')")
-    parser.add_argument("--resamples", type=int, default=200, help="of the bootstrap; 0 for no intervals (200)")
+    parser.add_argument("--resamples", type=resamples, default=200, help="of the bootstrap; 0 for no intervals (200)")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="for the results")
     return parser.parse_args(arguments)
 

@@ -40,7 +40,7 @@ def _parse(argv: list[str]) -> list[str]:
         _fail(f"unknown config field {field!r}: diffwave_jax/config.py and the model's config list them all")
     except OSError as error:
         _fail(f"the config file cannot be loaded: {str(error).splitlines()[-1].strip()}")
-    except (flags.Error, TypeError, ValueError) as error:
+    except (flags.Error, TypeError, ValueError, UserError) as error:
         _fail(" ".join(str(error).split()))
     return rest
 
@@ -54,6 +54,13 @@ def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespac
         _fail(error)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from here")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for an option."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -108,6 +108,7 @@ def sample_section() -> ConfigDict:
             "digit": (),  # classes that clips take in turn; none for a model without, or to leave the choice to it
             "speaker": (),  # speakers that clips take in turn; all of them if none is named
             "guidance": 1.0,
+            "eta": config_dict.placeholder(float),  # share of fresh noise; None for the sampler's usual one
             "noise_scale": 1.0,  # factor on the fresh noise of each step, for samplers that have one
             "guided_steps": (),  # lowest and highest diffusion step at which guidance is applied; all if not given
         }

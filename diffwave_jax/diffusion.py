@@ -47,6 +47,8 @@ class Diffusion:
     @classmethod
     def from_config(cls, section: ConfigDict) -> "Diffusion":
         """What a config's `diffusion` section describes; UserError where it describes none."""
+        if section.beta_power <= 0:
+            raise UserError(f"diffusion.beta_power is {section.beta_power}; it must be above 0, 1 for linear variances")
         ends = np.array([section.beta_min, section.beta_max]) ** (1 / section.beta_power)
         try:
             return cls(np.linspace(*ends, section.num_steps) ** section.beta_power, section.prediction)
@@ -100,11 +102,6 @@ class Diffusion:
         # 1 - sqrt(alpha_bar) is what float32 keeps exactly where there is little noise.
         missing = jnp.interp(t, jnp.arange(self.num_steps), jnp.asarray(1 - np.sqrt(self.alpha_bar), x.dtype))[:, None]
         return noise_in(self.prediction, output, x, 1 - missing, jnp.sqrt(missing * (2 - missing)))
-
-    def predict_x0(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array) -> jax.Array:
-        """Clean audio that `x` (B, L) at steps `t` (B,) would come from if `predicted_noise` were its noise."""
-        alpha_bar = self.alpha_bar
-        return (x - _at(np.sqrt(1 - alpha_bar), t, x) * predicted_noise) * _at(1 / np.sqrt(alpha_bar), t, x)
 
     def loss(
         self,

@@ -32,10 +32,12 @@ class Generator:
       params: {dotted name: array}, the weights.
 
     Raises:
-      UserError: the weights are not those of the config's network.
+      UserError: the weights are not those of the config's network, or it makes no clips.
     """
 
     def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray]):
+        if config.train.task != "diffusion":
+            raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
         self.config = config
         self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
         check_weights(params, expected)
@@ -155,7 +157,8 @@ class Generator:
     ) -> np.ndarray:
         """`n` clips (n, L) on the line in w between clip 0 of `seed_a` and clip 0 of `seed_b`, ends included.
 
-        All share `seed_a`'s noise in the steps after w, so that neighbours differ by w alone.
+        All share `seed_a`'s noise in the steps after w, so that neighbours differ by w alone, and ask for the same
+        digit and speaker, those of clip 0.
         """
         if n < 2:
             raise UserError(f"n is {n}; an interpolation has at least its 2 ends")
@@ -186,15 +189,13 @@ class Generator:
         return len(self._table(settings, start).timestep)
 
     def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
-        settings.check(self.config.model.n_classes, self.config.model.n_speakers)
-        changes = {"eta": settings.eta, "noise_scale": settings.noise_scale, "start": start}
-        table = plan(self.diffusion, settings.sampler, settings.steps, **changes)
-        return table._replace(guidance=settings.guidance_at(table.timestep))
+        return table(self.diffusion, settings, self.config.model, start)
 
     def _first_below(self, table: Coefficients, interp_t: int) -> int:
         """The first row of the table whose step lies below `interp_t`."""
-        if not 1 <= interp_t < self.diffusion.num_steps:
-            raise UserError(f"interp_t is {interp_t}; it must be between 1 and {self.diffusion.num_steps - 1}")
+        most = self.diffusion.num_steps - 1
+        if not 1 <= interp_t <= most:
+            raise UserError(f"the step at which clips are mixed is {interp_t}; it must be between 1 and {most}")
         return int(np.sum(table.timestep >= interp_t))
 
     def _finish(self, w: np.ndarray, interp_t: int, settings: Settings, indices, *, on_step=None) -> np.ndarray:
@@ -234,6 +235,18 @@ class Generator:
     @functools.cache  # noqa: B019 - one model is loaded and kept, its kernels with it
     def _kernels(self) -> tuple:
         return _s4_kernels(self._graph, self._params)
+
+
+def table(diffusion: Diffusion, settings: Settings, model: ConfigDict, start: int | None = None) -> Coefficients:
+    """What settings mean for a config's `model`: a sampler's table, from level `start` if given, with its guidance.
+
+    Raises:
+      UserError: a setting that this model, or any model, does not have.
+    """
+    settings.check(model.n_classes, model.n_speakers)
+    changes = {"eta": settings.eta, "noise_scale": settings.noise_scale, "start": start}
+    rows = plan(diffusion, settings.sampler, settings.steps, **changes)
+    return rows._replace(guidance=settings.guidance_at(rows.timestep))
 
 
 def load(path: str | Path, *, ema: bool = True) -> Generator:

@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import labels
@@ -46,6 +47,23 @@ class Settings:
         object.__setattr__(self, "speaker", _several(self.speaker))
         object.__setattr__(self, "guided_steps", tuple(self.guided_steps or ()))
 
+    @classmethod
+    def from_config(cls, sample: ConfigDict, **changes) -> "Settings":
+        """A config's `sample` section, the model's usual settings, with some of them changed.
+
+        Raises:
+          UserError: a field of it that no settings have.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in sample:
+            if name not in known:
+                raise UserError(f"unknown field {name!r} in the config's sample section; known are {', '.join(known)}")
+        return cls(**(sample.to_dict() | changes))
+
+    def of_clip(self, index: int, n_speakers: int) -> "Settings":
+        """For clips that all ask for what clip `index` asks for, of a model that knows `n_speakers`."""
+        return dataclasses.replace(self, digit=self.digit_of(index), speaker=self.speaker_of(index, n_speakers))
+
     def digit_of(self, index: int) -> int | None:
         """The class that clip `index` is asked for, None for none."""
         return self.digit[index % len(self.digit)] if self.digit else None
@@ -76,6 +94,8 @@ class Settings:
             raise UserError(f"guidance is {self.guidance}; give a number, 1 for the plain conditional model")
         if len(self.guided_steps) not in (0, 2):
             raise UserError(f"guided_steps is {self.guided_steps}; give the lowest and the highest step, or neither")
+        if self.guided_steps and self.guided_steps[0] > self.guided_steps[1]:
+            raise UserError("guided_steps is {} to {}; give the lowest step first".format(*self.guided_steps))
         if n_classes == 0 and (self.digit or self.guidance != 1):
             raise UserError(
                 "this model is unconditional: it cannot be asked for a digit, nor guided; leave both out, "

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diffwave_jax import samplers
-from diffwave_jax.config import default_config
+from diffwave_jax.config import default_config, diffusion_section
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from tests.golden_vectors import golden, golden_network
@@ -28,13 +28,22 @@ def test_bad_schedules_are_refused(beta):
         Diffusion(np.asarray(beta))
 
 
-def test_true_noise_leads_back_to_the_clip():
+def test_a_power_that_is_none_is_refused():
+    section = diffusion_section()
+    section.beta_power = 0.0
+    with pytest.raises(UserError, match=r"beta_power is 0.0"):
+        Diffusion.from_config(section)
+
+
+def test_noisy_audio_and_its_loss():
     key_x, key_noise = jax.random.split(jax.random.key(0))
     x0, noise = jax.random.normal(key_x, (3, 64)), jax.random.normal(key_noise, (3, 64))
     t = jnp.asarray([0, 60, 199])
     diffusion = Diffusion.linear()
     x = diffusion.q_sample(x0, t, noise)
-    np.testing.assert_allclose(diffusion.predict_x0(x, t, noise), x0, atol=1e-5)  # float32, divided by 0.36 at most
+    alpha_bar = np.prod(1 - np.linspace(1e-4, 0.02, 200)[:61])
+    expected = np.sqrt(alpha_bar) * x0[1] + np.sqrt(1 - alpha_bar) * noise[1]
+    np.testing.assert_allclose(x[1], expected, atol=1e-6)  # float32 of numbers up to 4
     np.testing.assert_allclose(diffusion.loss(lambda x, t: noise, x0, t, noise), np.zeros(3))
     np.testing.assert_allclose(diffusion.loss(lambda x, t: noise + 2, x0, t, noise), np.full(3, 4), rtol=1e-5)
 

@@ -9,7 +9,9 @@ import pytest
 
 from diffwave_jax import samplers
 from diffwave_jax.chain import clip_keys
+from diffwave_jax.config import model_section
 from diffwave_jax.errors import UserError
+from diffwave_jax.generator import Generator
 from diffwave_jax.models import DiffWave, SaShiMi
 from diffwave_jax.samplers import SAMPLERS, State
 from diffwave_jax.settings import ANCESTRAL, Settings
@@ -261,7 +263,20 @@ def test_an_unconditional_model_says_so(unconditional):
 def test_latents_of_another_shape_are_refused(unconditional):
     with pytest.raises(UserError, match=r"arrays \(n, 256\) with n at least 1; got \(2, 100\)"):
         unconditional.generate_from_latent(np.zeros((2, 100)))
-    with pytest.raises(UserError, match="interp_t is 200; it must be between 1 and 199"):
+    with pytest.raises(UserError, match="clips are mixed is 200; it must be between 1 and 199"):
         unconditional.z2w(np.zeros((2, 256)), interp_t=200)
     with pytest.raises(UserError, match="an interpolation has at least its 2 ends"):
         unconditional.interpolate(0, 1, 1)
+
+
+def test_a_classifier_makes_no_clips():
+    config = tiny_generator().config
+    config.train.task, config.model = "classification", model_section("classifier")
+    with pytest.raises(UserError, match="a checkpoint of a classifier, which makes no clips"):
+        Generator(config, {})
+
+
+def test_settings_of_one_clip_for_all():
+    settings = Settings(digit=(3, 5), guidance=2.0)
+    assert [settings.of_clip(1, 4).label_of(i, 10, 4) for i in range(9)] == [settings.label_of(1, 10, 4)] * 9
+    assert Settings().of_clip(1, 4) == Settings()

@@ -137,7 +137,21 @@ def test_overwriting(run_folder, tmp_path):
     assert wav.read_record(tmp_path / "00000.wav")["seed"] == 1
     with pytest.raises(UserError, match="steps is 500"):
         run(*same, "--steps", 500, "--overwrite")
+    (tmp_path / "noise.txt").write_text("no audio")
+    for mistake in (["--interpolate", 1, 2, "--n", 1], ["--interpolate", 1, -2, "--n", 2]):
+        with pytest.raises(UserError):
+            run(*same[2:], *mistake, "--overwrite")
+    with pytest.raises(UserError, match="cannot be read as audio"):
+        run(*same[2:], "--denoise", tmp_path / "noise.txt", "--overwrite")
     assert wavs(tmp_path) == ["00000.wav"]  # a mistake removes nothing
+
+
+def test_all_clips_of_an_interpolation_ask_for_the_same(run_folder, tmp_path):
+    more = ["--digit", "7,2", "--steps", 4, "--step", 100]
+    run("--checkpoint", run_folder, "--out", tmp_path, "--interpolate", 3, 8, "--n", 3, *more)
+    assert wavs(tmp_path) == [f"0000{i}_digit7.wav" for i in range(3)]
+    record = wav.read_record(tmp_path / "00002_digit7.wav")
+    assert record.items() >= {"digit": 7, "interpolated_seeds": "3 to 8", "mixed_at_step": 100}.items()
 
 
 @pytest.mark.parametrize(
@@ -152,6 +166,10 @@ def test_digit_notation(text, expected):
     ("arguments", "message"),
     [
         (["--digit", "x"], "'x' is no digit; write 7, 0-9, 1,3,5 or none"),
+        (["--digit", "9-0"], "'9-0' counts down; write 0-9"),
+        (["--n", "0"], "'0' is not a whole number from 1 on"),
+        (["--step", "5"], "the number of steps is --steps"),
+        (["--interpolate", "1", "2", "--batch-size", "5"], "leave it out"),
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["--checkpoint", "nowhere"], "no checkpoint folder at"),
         (["--sampler", "euler"], "invalid choice: 'euler'"),

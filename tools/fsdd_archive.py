@@ -21,7 +21,7 @@ from diffwave_jax import cli
 from diffwave_jax.data.clips import LISTS
 from diffwave_jax.data.spec import DIGITS
 from diffwave_jax.errors import UserError
-from diffwave_jax.results.files import complete
+from diffwave_jax.results.files import complete, make_folder
 
 SPLITS = {"test": range(5), "validation": range(5, 10)}
 Recordings = dict[tuple[str, str, int], Path]  # by word, speaker and index
@@ -33,6 +33,7 @@ def main(options: argparse.Namespace) -> None:
         recordings = find(options.published if options.published.is_dir() else unpack(options.published, folder))
         if not recordings:
             raise UserError(f"{options.published} has no file like recordings/7_theo_0.wav: give a release of FSDD")
+        make_folder(options.archive.parent)
         with complete(options.archive) as partial:
             write(partial, recordings)
     print(f"{options.archive}: {len(recordings)} recordings")

@@ -67,12 +67,16 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
       ema: take the averaged weights, where there are any, and leave the optimizer state, which is not theirs.
 
     Raises:
-      UserError: there is no checkpoint, it cannot be read, or its network predicts something else than noise.
+      UserError: there is no checkpoint, it cannot be read, or its network predicts something else than noise or sees
+        audio scaled.
     """
     saved = checkpoint.load(path, ema=ema)
     config = from_dict(saved.config)
     if config.diffusion.prediction != "noise":
         raise UserError(f"the original's networks predict noise, this one predicts {config.diffusion.prediction}")
+    if config.diffusion.signal_scale != 1:
+        scale = config.diffusion.signal_scale
+        raise UserError(f"the original's networks see audio as it is, this one audio times {scale} (signal_scale)")
     averaged = ema and (saved.path / "ema").is_dir()
     adam = None if averaged else _read_adam(saved.path / "optimizer")
     updates = adam.count if adam else saved.step

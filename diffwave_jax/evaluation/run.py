@@ -11,7 +11,7 @@ from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.evaluation.reference import Reference
 from diffwave_jax.evaluation.report import Report
 from diffwave_jax.evaluation.scores import Scorer
-from diffwave_jax.results.files import complete
+from diffwave_jax.results.files import complete, make_folder
 
 TABLE, DATA, PICTURE = "evaluation.txt", "evaluation.json", "evaluation.png"
 
@@ -36,6 +36,7 @@ def evaluate(
       protocol, num_resamples: see `Scorer`.
       progress: called with (clips done, clips in all) while the classifier listens.
     """
+    make_folder(folder)  # before the work, in case it cannot be made
     heard = recogniser(clips.audio, progress)
     score = Scorer(reference, protocol, num_resamples)
     rows = {
@@ -53,7 +54,6 @@ def evaluate(
         "heard as": ", ".join(f"{name} {count}" for name, count in zip(recogniser.classes, said, strict=True)),
     }
     report = Report(description, rows)
-    folder.mkdir(parents=True, exist_ok=True)
     save_picture(folder / PICTURE, clips, heard, reference, recogniser)
     for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
         with complete(folder / name) as partial:

@@ -7,6 +7,14 @@ from flax import nnx
 from diffwave_jax.models import sums
 from diffwave_jax.models.initial import uniform_fan_in
 
+DTYPES = ("float32", "bfloat16")
+
+
+def check_dtype(dtype: str) -> None:
+    """ValueError unless it names what dense layers compute in."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
 
 @jax.custom_vjp
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ from flax import nnx
 
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
-from diffwave_jax.models.dense import Linear
+from diffwave_jax.models.dense import Linear, check_dtype
 from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear
 
 
@@ -42,6 +42,7 @@ class DiffWaveConfig:
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
         labels.check(self.n_classes, self.n_speakers)
+        check_dtype(self.dtype)
 
 
 class ResidualBlock(nnx.Module):

@@ -10,9 +10,10 @@ from flax import nnx
 
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
-from diffwave_jax.models.dense import LayerNorm, Linear
+from diffwave_jax.models.dense import LayerNorm, Linear, check_dtype
 from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu
 from diffwave_jax.models.s4 import S4, spectra
+from kernels.target import IMPLEMENTATIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,12 @@ class SaShiMiConfig:
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
         labels.check(self.n_classes, self.n_speakers)
+        check_dtype(self.dtype)
+        if self.d_state < 2 or self.d_state % 2:
+            raise ValueError(f"d_state must be even and at least 2, got {self.d_state}")
+        if self.s4_implementation not in (None, *IMPLEMENTATIONS):
+            known = ", ".join(IMPLEMENTATIONS)
+            raise ValueError(f"s4_implementation must be one of {known}, or None, got {self.s4_implementation!r}")
         if min(self.n_layers) < 0 or min(self.pool, default=1) < 1:
             raise ValueError("n_layers must be at least 0, every pool at least 1")
         self.stage_lengths(self.length)

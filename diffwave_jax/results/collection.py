@@ -12,6 +12,7 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.generator import Generator
 from diffwave_jax.results import folder as clips_folder
 from diffwave_jax.results import wav
+from diffwave_jax.results.files import make_folder
 from diffwave_jax.results.gallery import page_name, write_gallery
 from diffwave_jax.results.grid import MOST, write_grid
 from diffwave_jax.settings import Settings
@@ -45,6 +46,7 @@ def generate_into(
     settings: Settings,
     *,
     normalize: bool = False,
+    overwrite: bool = False,
     batch_size: int | None = None,
     on_progress: Callable[[float, int], None] | None = None,
 ) -> Report:
@@ -60,6 +62,7 @@ def generate_into(
       n: clips 0 to n - 1.
       settings: how they are made.
       normalize: scale each clip to a peak of 0.95.
+      overwrite: remove the clips that are there first.
       batch_size: clips at a time; None for what the devices' memory holds.
       on_progress: called as `on_progress(done, total)` in clips after every step; `done` counts parts of clips.
 
@@ -69,9 +72,11 @@ def generate_into(
     if n < 1:
         raise UserError(f"n is {n}; ask for at least 1 clip")
     records = [_record(generator, settings, index, normalize) for index in range(n)]
+    if overwrite:
+        _clear(folder)
     share = records[jax.process_index() :: jax.process_count()]
     wanted = {record["index"]: record for record in clips_folder.missing(folder, share)}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
 
     def on_step(done: int, total: int) -> None:
         on_progress(len(wanted) * done / total, len(wanted))
@@ -87,30 +92,43 @@ def generate_into(
 
 
 def save_into(
-    folder: Path, generator: Generator, audio: np.ndarray, settings: Settings, *, normalize: bool = False, **made_by
+    folder: Path,
+    generator: Generator,
+    n: int,
+    settings: Settings,
+    make: Callable[[], np.ndarray],
+    *,
+    normalize: bool = False,
+    overwrite: bool = False,
+    **made_by,
 ) -> Report:
-    """Writes clips that are made already (n, L), and their picture and gallery.
+    """Makes `n` clips in one go, unless the folder holds them, then their picture and gallery.
 
     Args:
       folder: made if need be.
-      generator: the model that made them.
-      audio: the clips.
-      settings: how they were made.
+      generator: the model that makes them.
+      n: how many they are.
+      settings: how they are made.
+      make: returns the clips (n, L).
       normalize: scale each clip to a peak of 0.95.
+      overwrite: remove the clips that are there, once the new ones are made.
       **made_by: what else to put on record, for example `denoised="voice.wav"`.
 
     Raises:
       UserError: other clips are there already.
     """
-    records = [_record(generator, settings, index, normalize) | made_by for index in range(len(audio))]
-    wanted = clips_folder.missing(folder, records)
-    folder.mkdir(parents=True, exist_ok=True)
+    records = [_record(generator, settings, index, normalize) | made_by for index in range(n)]
+    wanted = records if overwrite else clips_folder.missing(folder, records)
+    make_folder(folder)
+    audio = make() if wanted else None
+    if overwrite:
+        _clear(folder)
     for record in wanted:
         clips_folder.write_clip(folder, record, audio[record["index"]], generator.sample_rate)
-    return _finish(folder, generator, len(audio), made=len(wanted))
+    return _finish(folder, generator, n, made=len(wanted))
 
 
-def clear(folder: Path) -> None:
+def _clear(folder: Path) -> None:
     """Removes the numbered clips of a folder, if there is one; with several hosts, before any of them goes on."""
     if jax.process_index() == 0:
         clips_folder.remove_clips(folder)

@@ -1,10 +1,20 @@
-"""Files that appear under their final name only when complete."""
+"""Folders for results, and files that appear under their final name only when complete."""
 
 import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from diffwave_jax.errors import UserError
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder if need be; UserError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another folder") from error
 
 
 @contextlib.contextmanager

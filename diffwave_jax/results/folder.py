@@ -44,11 +44,12 @@ def missing(folder: Path, records: Sequence[Mapping]) -> list[Mapping]:
 
 def _check_same(path: Path, record: Mapping) -> None:
     made = wav.read_record(path)
-    for name, wanted in record.items():
-        if made.get(name) != wanted:
+    for name in [*record, *(name for name in made if name not in record and name != OUT_OF_RANGE)]:
+        if made.get(name) != record.get(name):
             said = f"{name} {made[name]}" if name in made else f"no {name} on record"
+            asked = f"{name} {record[name]}" if name in record else f"no {name}"
             raise UserError(
-                f"{path} is there already, with {said} where {name} {wanted} is asked for: "
+                f"{path} is there already, with {said} where {asked} is asked for: "
                 "choose another output folder, or overwrite"
             )
 

@@ -99,12 +99,14 @@ def read_recording(path: Path, sample_rate: int, length: int) -> np.ndarray:
     """Any recording as a model takes it: mono, resampled, zero-padded at its end to (length,) float32.
 
     Raises:
-      UserError: it cannot be read, is empty, or is longer than the model's clips.
+      UserError: it cannot be read, is empty, is longer than the model's clips, or has samples that are no numbers.
     """
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path} cannot be read as audio ({error}): give a WAV file") from error
+    if not np.all(np.isfinite(audio)):
+        raise UserError(f"{path} has samples that are not finite numbers: write it again")
     mono = librosa.resample(audio.mean(axis=1), orig_sr=rate, target_sr=sample_rate)
     if not 0 < len(mono) <= length:
         raise UserError(

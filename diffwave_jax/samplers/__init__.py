@@ -72,7 +72,9 @@ def plan(
       UserError: an unknown name, or a number out of its range.
     """
     chosen = _look_up(SAMPLERS, sampler, "sampler")
-    start = _in_range(diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "start")
+    start = _in_range(
+        diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "the step to start from"
+    )
     usual = start + 1 if chosen.steps is None else min(chosen.steps, start + 1)
     steps = _in_range(usual if steps is None else steps, 1, start + 1, "steps")
     if eta is not None and chosen.eta is None:

@@ -39,10 +39,9 @@ def join(cluster: Cluster) -> None:
         jax.distributed.initialize(*explicit)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
-            f"the processes of the run cannot be joined ({reason}): "
-            "give --coordinator HOST:PORT --num_processes N --process_id I"
-        ) from error
+        hint = "nothing here says where they are: start them with SLURM, Open MPI, on Cloud TPU or GKE"
+        advice = hint if cluster.detect else "is the coordinator's HOST:PORT reachable, and every process started?"
+        raise UserError(f"the processes of the run cannot be joined ({reason}): {advice}") from error
 
 
 def _check(cluster: Cluster, explicit: tuple) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffwave_jax.data import make_loader, open_dataset
+from diffwave_jax.data import Dataset, make_loader, open_dataset
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.step import shardings
 from diffwave_jax.training.tasks import Batch
@@ -27,6 +27,9 @@ class Feed:
       config: the run's config.
       mesh: from `data_mesh`.
       progress: called with (clips done, clips in all) while the data set is prepared.
+
+    Raises:
+      UserError: the batch does not divide among the devices, or the data is missing or has other classes.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh, progress: Callable[[int, int], None] | None = None):
@@ -34,6 +37,7 @@ class Feed:
         self._batch_size = config.train.batch_size
         _check_batch_size(config, mesh)
         self.dataset = open_dataset(config.data, "train", progress=progress)
+        _check_classes(config.model.n_classes, self.dataset)
         self._batches = make_loader(
             self.dataset,
             batch_size=self._batch_size,
@@ -89,7 +93,19 @@ def global_batch(local: dict[str, np.ndarray], mesh: Mesh, *, start: int = 0, st
     return {name: jax.make_array_from_process_local_data(sharded, values) for name, values in local.items()}
 
 
+def _check_classes(n_classes: int, dataset: Dataset) -> None:
+    """A network without labels takes any data; one with labels must have those of the data, neither more nor fewer."""
+    if n_classes and n_classes != dataset.num_classes:
+        found = f"{dataset.num_classes} ({', '.join(dataset.classes)})" if dataset.classes else "none"
+        raise UserError(f"model.n_classes is {n_classes}, the data's classes are {found}: make them as many")
+
+
 def _check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
+    if config.train.accumulate < 1 or config.train.batch_size < 1:
+        raise UserError(
+            f"train.batch_size is {config.train.batch_size} and train.accumulate {config.train.accumulate}; "
+            "both must be at least 1"
+        )
     pieces = mesh.size * config.train.accumulate
     if config.train.batch_size % pieces:
         raise UserError(

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import Generator
+from diffwave_jax.generator import Generator, table
 from diffwave_jax.models import weights
 from diffwave_jax.settings import Settings
 
@@ -18,6 +19,9 @@ class Preview:
 
     Args:
       config: the run's config; its `sample` section says how.
+
+    Raises:
+      UserError: the section asks for what this model cannot do.
     """
 
     def __init__(self, config: ConfigDict):
@@ -26,8 +30,9 @@ class Preview:
         sample, classes = config.sample, config.model.n_classes
         self._config = config
         self._count = classes or CLIPS
-        changes = {"digit": range(classes), "guidance": sample.guidance if classes else 1.0}
-        self._settings = Settings(SEED, **(sample.to_dict() | changes))
+        guidance = sample.guidance if classes else 1.0
+        self._settings = Settings.from_config(sample, seed=SEED, digit=range(classes), guidance=guidance)
+        table(Diffusion.from_config(config.diffusion), self._settings, config.model)  # a mistake ends the run now
 
     def clips(self, params: weights.Weights) -> np.ndarray:
         """Clips (n, L) from these weights; every process makes the same ones, on its own devices."""

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 
+from diffwave_jax.results.files import make_folder
 from diffwave_jax.results.spectrogram import mel_png
 from diffwave_jax.training.listener import Listener
 
@@ -29,6 +30,7 @@ class TensorBoard(Listener):
     def step(self, step: int) -> None:
         """Opens the file at the first step; what a killed run logged after its last checkpoint is hidden."""
         if self._writer is None:
+            make_folder(self._folder)
             self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

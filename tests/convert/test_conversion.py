@@ -296,11 +296,15 @@ def test_a_folder_with_checkpoints_is_left_alone(tmp_path, name):
         write_ours(tmp_path / "file", contents)
 
 
-def test_a_network_that_predicts_something_else_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("diffusion", "message"),
+    [({"prediction": "v"}, "this one predicts v"), ({"signal_scale": 10.0}, r"audio times 10.0 \(signal_scale\)")],
+)
+def test_a_network_that_predicts_something_else_is_refused(tmp_path, diffusion, message):
     contents = random_contents(MODELS["sashimi"])
     config = config_of(contents)
-    config.diffusion.prediction = "v"
+    config.diffusion.update(diffusion)
     checkpoint.save(tmp_path / "run", 1, params=contents.weights, config=to_dict(config))
-    with pytest.raises(UserError, match="this one predicts v"):
+    with pytest.raises(UserError, match=message):
         convert_to_torch(tmp_path / "run", tmp_path / "x.pt")
     assert not (tmp_path / "x.pt").exists()

@@ -16,9 +16,8 @@ def original(tmp_path):
 
 def run(*arguments) -> int | None:
     """The script's exit status."""
-    options = convert_torch_ckpt.parse([str(argument) for argument in arguments])
     try:
-        return cli.guard(convert_torch_ckpt.main, options)
+        return cli.guard(convert_torch_ckpt.main, convert_torch_ckpt.parse([str(argument) for argument in arguments]))
     except SystemExit as end:
         return end.code
 
@@ -45,7 +44,9 @@ def test_weights_only(tmp_path, capsys, original):
         (["missing.pt", "run"], "missing.pt: no such file"),
         (["original.pt", "run"], "--dilation-cycle"),
         (["original.pt", "run", "--dilation-cycle=2", "--per-stage-length"], "DiffWave"),
-        (["original.pt", "run", "--dilation-cycle=2", "--length=-5"], "length must be at least 1"),
+        (["original.pt", "run", "--dilation-cycle=2", "--length=-5"], "'-5' is not a whole number from 1 on"),
+        (["original.pt", "run", "--raw-weights"], "--raw-weights goes with --to-torch"),
+        (["--to-torch", "run", "out.pt", "--length=5"], "are not for --to-torch"),
         (["--to-torch", "missing", "out.pt"], "no checkpoint folder"),
     ],
 )

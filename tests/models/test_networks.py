@@ -139,6 +139,9 @@ def test_weights_round_trip():
         ({"name": "diffwave", "n_layers": 0}, "n_layers must be at least 1"),
         ({"name": "diffwave", "n_speakers": 2}, "speakers need classes"),
         ({"name": "sashimi", "n_classes": -1}, "at least 0"),
+        ({"name": "sashimi", "d_state": 7}, "d_state must be even"),
+        ({"name": "sashimi", "s4_implementation": "cuda"}, "s4_implementation must be one of reference"),
+        ({"name": "diffwave", "dtype": "bf16"}, "dtype must be one of float32, bfloat16, got 'bf16'"),
     ],
 )
 def test_bad_configs_are_named(fields, message):

@@ -64,6 +64,7 @@ def test_nothing_is_made_twice(tmp_path, generator):
         (Settings(seed=1, steps=2, digit=(7, 2)), "with seed 0 where seed 1 is asked for"),
         (Settings(steps=3, digit=(7, 2)), "with steps 2 where steps 3 is asked for"),
         (Settings(steps=2), "with digit 7 where digit None is asked for"),
+        (Settings(steps=2, digit=(7, 2), guided_steps=(5, 9)), "no guided_steps on record where guided_steps"),
     ],
 )
 def test_clips_of_other_settings_are_refused(tmp_path, generator, settings, message):
@@ -71,6 +72,34 @@ def test_clips_of_other_settings_are_refused(tmp_path, generator, settings, mess
     with pytest.raises(UserError, match=message):
         generate_into(tmp_path, generator, 2, settings)
     assert len(clips_in(tmp_path)) == 1
+
+
+def test_what_is_not_asked_for_is_compared_too(tmp_path, generator):
+    generate_into(tmp_path, generator, 1, Settings(steps=2, sampler="ddpm", noise_scale=0.5))
+    assert wav.read_record(tmp_path / "00000.wav")["noise_scale"] == 0.5
+    with pytest.raises(UserError, match=r"with noise_scale 0.5 where no noise_scale is asked for"):
+        generate_into(tmp_path, generator, 2, Settings(steps=2, sampler="ddpm"))
+
+
+def test_clips_are_made_only_where_they_may_lie(tmp_path, generator):
+    made = []
+
+    def make():
+        made.append(len(made))
+        return np.zeros((2, 256), np.float32)
+
+    def save(**options):
+        return save_into(tmp_path, generator, 2, Settings(), make, **options).made
+
+    assert save(denoised="a.wav") == 2 and save(denoised="a.wav") == 0 and len(made) == 1
+    with pytest.raises(UserError, match=r"with denoised a.wav where denoised b.wav is asked for"):
+        save(denoised="b.wav")
+    assert len(made) == 1
+    assert save(denoised="b.wav", overwrite=True) == 2
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file cannot be made"):
+        save_into(tmp_path / "file", generator, 2, Settings(), make)
+    assert len(made) == 2
 
 
 def test_a_strangers_file_is_refused_and_can_be_removed(tmp_path, generator):
@@ -94,9 +123,9 @@ def test_a_mistake_makes_no_folder(tmp_path, generator):
 def test_out_of_range_samples_are_reported(tmp_path, generator):
     audio = np.zeros((2, 256), np.float32)
     audio[1, :3] = 2.0
-    report = save_into(tmp_path / "a", generator, audio, Settings(), denoised="voice.wav")
+    report = save_into(tmp_path / "a", generator, 2, Settings(), lambda: audio, denoised="voice.wav")
     assert (report.clipped_clips, report.clipped_samples) == (1, 3)
     record = wav.read_record(tmp_path / "a" / "00001.wav")
     assert record["out_of_range"] == 3 and record["denoised"] == "voice.wav"
-    report = save_into(tmp_path / "b", generator, audio, Settings(), normalize=True)
+    report = save_into(tmp_path / "b", generator, 2, Settings(), lambda: audio, normalize=True)
     assert (report.clipped_clips, report.clipped_samples) == (0, 0)

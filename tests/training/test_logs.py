@@ -74,6 +74,23 @@ def test_a_classifier_has_no_clips_to_sample(clips):
         Preview(config)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("sampler", "euler", "unknown sampler 'euler'"),
+        ("noise_scale", 3.0, "noise_scale is 3.0"),
+        ("guided_steps", (9, 5), "the lowest step first"),
+        ("guidence", 2.0, "unknown field 'guidence' in the config's sample section"),
+    ],
+)
+def test_how_to_sample_is_checked_before_the_first_step(clips, field, value, message):
+    config = tiny_config(clips, sample_every=5)
+    with config.unlocked():
+        config.sample[field] = value
+    with pytest.raises(UserError, match=message):
+        Preview(config)
+
+
 def test_plain_lines_where_there_is_no_terminal(capsys):
     console = cli.Console(10)
     console.step(4)

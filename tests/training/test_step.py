@@ -10,7 +10,7 @@ from flax import nnx
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import weights
-from diffwave_jax.training.feed import data_mesh, global_batch
+from diffwave_jax.training.feed import Feed, data_mesh, global_batch
 from diffwave_jax.training.meter import Meter, finite, means
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer
 from diffwave_jax.training.step import TrainState, _averaged, init_state, make_train_step, make_validation
@@ -187,6 +187,19 @@ def test_speakers_that_are_not_named_alike_are_refused(clips):
     config.data.speakers = ("ann", "bob")
     with pytest.raises(UserError, match=r"n_speakers is 0 but data.speakers names 2"):
         make_task(config)
+
+
+def test_a_batch_that_cannot_be_is_refused(clips):
+    for train, message in [({"accumulate": 0}, "accumulate 0; both"), ({"batch_size": 7, "accumulate": 2}, "multiple")]:
+        with pytest.raises(UserError, match=message):
+            Feed(tiny_config(clips, **train), data_mesh())
+
+
+def test_other_classes_than_the_datas_are_refused(clips):
+    config = tiny_config(clips)
+    config.model.n_classes = 3
+    with pytest.raises(UserError, match=r"model.n_classes is 3, the data's classes are none"):
+        Feed(config, data_mesh())
 
 
 def test_learning_rates(clips):
