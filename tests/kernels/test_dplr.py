@@ -93,20 +93,20 @@ def test_float32_without_x64(dplr_parameters, relative_error):
     assert relative_error(found, expected) < 3e-6
 
 
-# 7 heads, 3 at a time: two blocks and a remainder; a head's 21 nodes in 3 parts, then in 4, the last one padded, one
-# after another, two at a time, and all of 3 heads at a time.
+# 7 heads, 3 at a time: two blocks and a remainder; a head's 81 nodes, padded to 96, in 3 parts, then in 6, one after
+# another, two at a time, and all of 3 heads at a time.
 @pytest.mark.parametrize(
-    ("block", "tile"), [(3 * 4 * 21, 21), (4 * 7, 21), (4 * 6, 21), (2 * 4 * 6, 6), (3 * 4 * 24, 6)]
+    ("block", "tile"), [(3 * 4 * 96, 96), (4 * 32, 96), (4 * 16, 96), (2 * 4 * 16, 16), (3 * 4 * 96, 16)]
 )
 def test_blocks_agree_with_the_whole(block, tile, dplr_parameters, monkeypatch):
     parameters = dplr_parameters(7, 4)
-    weights = np.random.default_rng(0).normal(size=(2, 7, 40))
-    whole = kernel_and_gradients(parameters, weights, 40, "xla")
+    weights = np.random.default_rng(0).normal(size=(2, 7, 160))
+    whole = kernel_and_gradients(parameters, weights, 160, "xla")
     jax.clear_caches()
     monkeypatch.setattr("kernels.xla.CPU_BLOCK", block)
     monkeypatch.setattr("kernels.xla.CPU_TILE", tile)
-    blocks = kernel_and_gradients(parameters, weights, 40, "xla")
-    # Sums of at most 40 float32 numbers in another order.
+    blocks = kernel_and_gradients(parameters, weights, 160, "xla")
+    # Sums of at most 160 float32 numbers in another order.
     chex.assert_trees_all_close(blocks, whole, rtol=1e-4, atol=1e-4)
 
 
