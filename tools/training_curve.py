@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 QUARTILES = {
-    f"loss_quartile{i}": f"{name} quarter of the diffusion steps"
+    f"loss_quartile{i}": f"{name} quarter"
     for i, name in enumerate(("lowest-noise", "second", "third", "noisiest"), start=1)
 }
 
@@ -15,7 +15,7 @@ QUARTILES = {
 def main(log: str, picture: str) -> None:
     """Training losses as lines, validation losses as dots of the same colour, by training step."""
     rows = [row for row in map(read, Path(log).read_text().splitlines()) if row]
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for name, label in QUARTILES.items():
         steps, losses = zip(*[(row["step"], row[name]) for row in rows if name in row], strict=True)
@@ -23,7 +23,12 @@ def main(log: str, picture: str) -> None:
         held_out = [(row["step"], row[f"validation_{name}"]) for row in rows if f"validation_{name}" in row]
         axes.plot(*zip(*held_out, strict=True), "o", color=line.get_color(), markersize=4)
     axes.set(xlabel="training step", ylabel="mean squared error of the noise", yscale="log")
-    axes.legend(title="lines: training, dots: validation", fontsize=8)
+    figure.legend(
+        title="quarters of the diffusion steps; lines: training, dots: validation",
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8,
+    )
     figure.savefig(picture, dpi=110)
 
 
