@@ -153,7 +153,7 @@ def test_fresh_noise_can_be_scaled(sampler):
         ({"sampler": "dpm++sde", "noise_scale": 2.5}, "noise_scale is 2.5; it must be between 0 and 2"),
         ({"sampler": "dpm++", "noise_scale": 0.9}, "noise_scale is 0.9, but 'dpm\\+\\+' adds no noise"),
         ({"sampler": "ddim", "noise_scale": 0.9}, "'ddim' adds no noise"),
-        ({"start": 200}, "start is 200; it must be between 0 and 199"),
+        ({"start": 200}, "the step to start from is 200; it must be between 0 and 199"),
         ({"sampler": "fast", "start": 50}, "starts from pure noise only"),
         ({"spacing": "cosine"}, "unknown spacing 'cosine'"),
     ],
