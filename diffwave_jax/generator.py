@@ -23,6 +23,8 @@ from diffwave_jax.models.compiling import jit
 from diffwave_jax.samplers import Coefficients, plan
 from diffwave_jax.settings import ANCESTRAL, Settings
 
+DENOISE_STEP, MIX_STEP = 25, 50  # of 200: where a recording enters the chain, and where two clips are mixed
+
 
 class Generator:
     """A network with its weights and its diffusion process.
@@ -132,7 +134,7 @@ class Generator:
         return self._states(z, self._table(settings), settings) / self._scale
 
     def z2w(
-        self, z: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL, *, on_step: OnStep | None = None
+        self, z: np.ndarray, interp_t: int = MIX_STEP, settings: Settings = ANCESTRAL, *, on_step: OnStep | None = None
     ) -> np.ndarray:
         """Start noise `z` (n, L) to w (n, L), the state after the last step at or above `interp_t`.
 
@@ -141,7 +143,7 @@ class Generator:
         table = self._table(settings)
         return self._states(z, table, settings, rows=range(self._first_below(table, interp_t)), on_step=on_step)
 
-    def generate_from_w(self, w: np.ndarray, interp_t: int = 50, settings: Settings = ANCESTRAL) -> np.ndarray:
+    def generate_from_w(self, w: np.ndarray, interp_t: int = MIX_STEP, settings: Settings = ANCESTRAL) -> np.ndarray:
         """Clips (n, L) from `w` (n, L), by the steps that `z2w` left out."""
         return self._finish(w, interp_t, settings, np.arange(len(w)))
 
@@ -150,7 +152,7 @@ class Generator:
         seed_a: int,
         seed_b: int,
         n: int,
-        interp_t: int = 50,
+        interp_t: int = MIX_STEP,
         settings: Settings = ANCESTRAL,
         *,
         on_step: OnStep | None = None,
@@ -173,7 +175,12 @@ class Generator:
         return self._finish(w, interp_t, end_a, np.zeros(n, int), on_step=at_last)
 
     def denoise(
-        self, audio: np.ndarray, step: int = 25, settings: Settings = ANCESTRAL, *, on_step: OnStep | None = None
+        self,
+        audio: np.ndarray,
+        step: int = DENOISE_STEP,
+        settings: Settings = ANCESTRAL,
+        *,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
         """Audio (n, L) without its noise, by the reverse process from level `step` on (DiffWave, section 5.4).
 
