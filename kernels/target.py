@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import jax
 
 # Each but the reference is a module here with `spectrum`, `spectrum_gradient`, `cauchy_sums`, `cauchy_gradient`.
 PALLAS = ("triton", "mosaic")
-IMPLEMENTATIONS = ("reference", "xla", *PALLAS)
+IMPLEMENTATIONS = ("reference", "xla", "numba", *PALLAS)
 
 
 class Target(NamedTuple):
@@ -57,7 +58,9 @@ def interpreted() -> bool:
 
 
 def best_implementation(target: Target) -> str:
-    """Pallas where jax has a backend for the card, else XLA."""
+    """Pallas where jax has a backend for the card, Numba on a CPU that has POSIX threads, else XLA."""
+    if target.platform == "cpu":
+        return "numba" if os.name == "posix" and importlib.util.find_spec("numba") is not None else "xla"
     triton = target.capability >= (8, 0) and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
     mosaic = target.capability >= (9, 0) and target.capability < (11, 0)
     prefer_mosaic = jax.__version_info__[:2] >= MOSAIC_PREFERRED

@@ -23,7 +23,7 @@ def value_and_gradients(v, z, w, weights, implementation):
     return sums, gradients
 
 
-@pytest.mark.parametrize("implementation", ["xla", "triton", "mosaic"])
+@pytest.mark.parametrize("implementation", ["xla", "numba", "triton", "mosaic"])
 def test_agrees_with_the_reference(implementation, relative_error):
     rng = np.random.default_rng(0)
     v, w, z, weights = normal(rng, 2, 3, 5), normal(rng, 3, 5), normal(rng, 70), normal(rng, 2, 3, 70)

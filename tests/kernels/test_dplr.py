@@ -16,8 +16,9 @@ SMALL = [(1, 2, 2, 2, False), (3, 1, 2, 37, False), (7, 5, 1, 333, True)]
 LARGE = [(4, 32, 2, 1024, False), (2, 128, 1, 130, False)]
 # Mosaic's interpreter calls back into Python for every access to memory: it gets the small shapes.
 CASES = [
-    *[(implementation, shape) for implementation in ("xla", "triton") for shape in SMALL + LARGE],
+    *[(implementation, shape) for implementation in ("xla", "numba", "triton") for shape in SMALL + LARGE],
     *[("mosaic", shape) for shape in SMALL],
+    ("numba", (9, 32, 2, 2000, False)),  # enough for two threads
 ]
 
 
@@ -61,7 +62,7 @@ def test_golden_kernels_and_gradients(name, relative_error):
     kernel, gradients = kernel_and_gradients(parameters, weights, 1024, "reference")
     # The order of sums of about 60 values of size 1 in float64.
     assert np.max(np.abs(kernel[..., : true.shape[-1]] - true)) < 1e-12
-    for implementation in ("xla", "triton"):
+    for implementation in ("xla", "numba", "triton"):
         found, found_gradients = kernel_and_gradients(parameters, weights, 1024, implementation)
         # 5e-7 was seen.
         assert np.max(np.abs(found[..., : true.shape[-1]] - true)) < 1.5e-6
@@ -129,11 +130,12 @@ def test_length_one_is_the_node_zero_alone(dplr_parameters, relative_error):
     assert relative_error(found, expected) < 3e-6
 
 
-def test_nothing_of_heads_times_states_times_nodes_is_kept():
+@pytest.mark.parametrize("implementation", ["xla", "numba"])
+def test_nothing_of_heads_times_states_times_nodes_is_kept(implementation):
     heads, states, length = 64, 32, 16000
 
     def loss(*parameters):
-        return jnp.sum(kernels.dplr_kernel(*parameters, length, implementation="xla") ** 2)
+        return jnp.sum(kernels.dplr_kernel(*parameters, length, implementation=implementation) ** 2)
 
     shapes = (heads,), (heads, states), (heads, states), (heads, states), (2, heads, states)
     structs = [jax.ShapeDtypeStruct(shape, "complex64" if len(shape) > 1 else "float32") for shape in shapes]
@@ -150,7 +152,7 @@ def test_nothing_of_heads_times_states_times_nodes_is_kept():
         ({"w": np.ones((3, 4))}, r"w must have shape \(2, 4\) or \(1, 4\), found \(3, 4\)"),
         ({"c": np.ones((3, 2, 4))}, "c must have shape"),
         ({"length": 0}, "length must be at least 1"),
-        ({"implementation": "cuda"}, "'cuda' is unknown: choose one of reference, xla, triton, mosaic"),
+        ({"implementation": "cuda"}, "'cuda' is unknown: choose one of reference, xla, numba, triton, mosaic"),
         ({"block_sizes": kernels.BlockSizes(1, 1, 1, 1, 1, 1)}, "block_sizes are for triton and mosaic"),
     ],
     ids=str,

@@ -7,7 +7,7 @@ from kernels.target import Target, best_implementation, choose, compile_for, tar
 @pytest.mark.parametrize(
     ("found", "version", "best"),
     [
-        (Target("cpu"), (0, 10, 2), "xla"),
+        (Target("cpu"), (0, 10, 2), "numba"),
         (Target("tpu"), (0, 10, 2), "xla"),
         (Target("gpu"), (0, 10, 2), "xla"),
         (Target("cuda", (7, 5)), (0, 10, 2), "xla"),
@@ -26,11 +26,12 @@ def test_a_card_without_a_triton_backend_in_jax(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert best_implementation(Target("cuda", (9, 0))) == "mosaic"
     assert best_implementation(Target("cuda", (8, 0))) == "xla"
+    assert best_implementation(Target("cpu")) == "xla"
 
 
 def test_compile_for_another_target():
     assert target() == Target("cpu")
     with compile_for(Target("cuda", (9, 0))):
         assert target() == Target("cuda", (9, 0))
-    assert choose(None) == "xla"
+    assert choose(None) == "numba"
     assert choose("mosaic") == "mosaic"

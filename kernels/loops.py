@@ -1,0 +1,292 @@
+"""The CPU's loops over nodes and states, compiled by Numba; `kernels.dplr_math` has the same arithmetic, explained.
+
+A tile of nodes is gone through once for every pair of states, so that what is read and written stays in a core's
+nearest caches. All arrays are float32 and C-contiguous, for H heads and M states, M even, and n = D + 1:
+
+    a, b     (H, 2 n, M)      as in `kernels.coefficients`: products of B with C_d and Q, then those of P
+    poles    (H, 3, M)        modulus2, modulus2_low, real4
+    beta     (H, 1, 1)
+    table    (tiles, 4, T)    the nodes' t, 1 / t, 4 t^2 and what that leaves out
+    spectra  (D, H, nodes, 2)
+
+and, for a head and a tile, real and imaginary parts after each other:
+
+    factors  (2, 4, T)        of two states: F and F / t
+    sums     (2 n, 2, T)      R, and then its gradient in the same place
+    ratios   (4, T)           (beta - R_BQ) / (1 + R_PQ) and conj(1 / (1 + R_PQ))
+    slopes   (2, 4, T)        of two states: the part of F's gradient to be divided by t, and the rest
+"""
+
+import numpy as np
+from numba import njit
+
+from kernels.foreign import ARRAY, ARRAYS, PARTS, floats, words
+
+ZERO, ONE = np.float32(0), np.float32(1)
+
+# Only sums over nodes may be reordered, which vectorises them: `_factor` depends on its order of subtractions. NaNs and
+# infinities stay what they are.
+_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+_FAST = {"nsz", "arcp", "contract", "afn"}
+_ordered = njit(fastmath=_FAST, **_OPTIONS)
+_reordered = njit(fastmath=_FAST | {"reassoc"}, **_OPTIONS)
+
+
+@_ordered
+def shape(arrays, i):
+    """Dimensions of the i-th array in `kernels.foreign`'s words."""
+    at = ARRAYS + ARRAY * i
+    return arrays[at + 1], arrays[at + 2], arrays[at + 3]
+
+
+@_ordered
+def _array(arrays, i):
+    return floats(arrays[ARRAYS + ARRAY * i], shape(arrays, i))
+
+
+@_ordered
+def _pairs(arrays, i):
+    """Complex numbers as real and imaginary parts."""
+    return floats(arrays[ARRAYS + ARRAY * i], (*shape(arrays, i), 2))
+
+
+@_ordered
+def _coefficients(arrays):
+    return _array(arrays, 0), _array(arrays, 1), _array(arrays, 2), _array(arrays, 3), _array(arrays, 4)
+
+
+@_ordered
+def _heads(arrays):
+    """First and last of this part."""
+    heads, part, parts = shape(arrays, 0)[0], arrays[0], arrays[PARTS]
+    return heads * part // parts, heads * (part + 1) // parts
+
+
+@_ordered
+def _spectrum(a, b, poles, beta, table, out, heads):
+    """Writes the heads `heads[0]` to `heads[1]` of the spectra `out`."""
+    count, size = a.shape[1] // 2, table.shape[2]
+    factors = np.empty((2, 4, size), np.float32)
+    sums = np.empty((2 * count, 2, size), np.float32)
+    ratios = np.empty((4, size), np.float32)
+    for head in range(heads[0], heads[1]):
+        for tile in range(table.shape[0]):
+            _sums(a, b, poles, table, head, tile, 0, factors, sums)
+            _ratios(beta[head, 0, 0], sums, ratios)
+            for d in range(count - 1):
+                _write(table, head, tile, d, sums, ratios, out)
+
+
+@_ordered
+def _gradient(a, b, poles, beta, table, to_out, to_a, to_b, to_poles, heads):
+    """Writes the heads of the gradients of `a`, `b`, and in `to_poles` of modulus2, 4 t^2 times that, and real4 / t."""
+    count, size = a.shape[1] // 2, table.shape[2]
+    factors = np.empty((2, 4, size), np.float32)
+    sums = np.empty((2 * count, 2, size), np.float32)
+    ratios = np.empty((4, size), np.float32)
+    slopes = np.empty((2, 4, size), np.float32)
+    for head in range(heads[0], heads[1]):
+        to_a[head], to_b[head], to_poles[head] = ZERO, ZERO, ZERO
+        for tile in range(table.shape[0]):
+            _sums(a, b, poles, table, head, tile, count - 1, factors, sums)
+            _ratios(beta[head, 0, 0], sums, ratios)
+            _sums_gradient(table, head, tile, to_out, sums, ratios, slopes[0])
+            for state in range(0, a.shape[2], 2):
+                _two_factors(poles, table, head, tile, state, factors)
+                slopes[:] = ZERO
+                for x in range(count):
+                    _rows_gradient(head, x, state, factors, sums, to_a, to_b)
+                    _slopes(a, b, head, x, state, sums, slopes)
+                _poles_gradient(table, head, tile, state, factors, slopes, to_poles)
+
+
+@_ordered
+def _sums(a, b, poles, table, head, tile, first, factors, sums):
+    """All sums from the `first` on, two at a time."""
+    sums[:] = ZERO
+    for state in range(0, a.shape[2], 2):
+        _two_factors(poles, table, head, tile, state, factors)
+        for x in range(first - first % 2, sums.shape[0], 2):
+            _add(a, b, head, x, state, factors, sums)
+
+
+@_ordered
+def _two_factors(poles, table, head, tile, state, factors):
+    for i in range(2):
+        _factor(poles, table, head, tile, state + i, factors, i)
+
+
+@_ordered
+def _factor(poles, table, head, tile, state, factors, i):
+    modulus2, low, real4 = poles[head, 0, state], poles[head, 1, state], poles[head, 2, state]
+    square = real4 * real4
+    for l in range(factors.shape[2]):
+        over_t = table[tile, 1, l]
+        real = ((modulus2 - table[tile, 2, l]) + (low - table[tile, 3, l])) * over_t
+        scale = ONE / (real * real + square)
+        factors[i, 0, l] = real * scale
+        factors[i, 1, l] = real4 * scale
+        factors[i, 2, l] = over_t * (real * scale)
+        factors[i, 3, l] = over_t * (real4 * scale)
+
+
+@_ordered
+def _add(a, b, head, x, state, factors, sums):
+    """Two states' terms `(a / t + i b) F` of two sums; only so many loads would take longer than the arithmetic."""
+    y, next_state = x + 1, state + 1
+    a0, b0, a1, b1 = a[head, x, state], b[head, x, state], a[head, x, next_state], b[head, x, next_state]
+    c0, d0, c1, d1 = a[head, y, state], b[head, y, state], a[head, y, next_state], b[head, y, next_state]
+    for l in range(sums.shape[2]):
+        real0, imaginary0, real1, imaginary1 = factors[0, 0, l], factors[0, 1, l], factors[1, 0, l], factors[1, 1, l]
+        over0, iover0, over1, iover1 = factors[0, 2, l], factors[0, 3, l], factors[1, 2, l], factors[1, 3, l]
+        sums[x, 0, l] += a0 * over0 - b0 * imaginary0 + (a1 * over1 - b1 * imaginary1)
+        sums[x, 1, l] += a0 * iover0 + b0 * real0 + (a1 * iover1 + b1 * real1)
+        sums[y, 0, l] += c0 * over0 - d0 * imaginary0 + (c1 * over1 - d1 * imaginary1)
+        sums[y, 1, l] += c0 * iover0 + d0 * real0 + (c1 * iover1 + d1 * real1)
+
+
+@_ordered
+def _ratios(beta, sums, ratios):
+    count = sums.shape[0] // 2
+    bq, pq = count - 1, 2 * count - 1
+    for l in range(ratios.shape[1]):
+        real, imaginary = ONE + sums[pq, 0, l], sums[pq, 1, l]
+        scale = ONE / (real * real + imaginary * imaginary)
+        to_real, to_imaginary = real * scale, imaginary * scale
+        above, below = beta - sums[bq, 0, l], -sums[bq, 1, l]
+        ratios[0, l] = above * to_real + below * to_imaginary
+        ratios[1, l] = below * to_real - above * to_imaginary
+        ratios[2, l] = to_real
+        ratios[3, l] = to_imaginary
+
+
+@_ordered
+def _write(table, head, tile, d, sums, ratios, out):
+    p, start = sums.shape[0] // 2 + d, tile * ratios.shape[1]
+    for l in range(min(ratios.shape[1], out.shape[2] - start)):
+        real = sums[d, 0, l] + ratios[0, l] * sums[p, 0, l] - ratios[1, l] * sums[p, 1, l]
+        imaginary = sums[d, 1, l] + ratios[0, l] * sums[p, 1, l] + ratios[1, l] * sums[p, 0, l]
+        t = table[tile, 0, l]
+        out[d, head, start + l, 0] = real - t * imaginary
+        out[d, head, start + l, 1] = imaginary + t * real
+
+
+@_ordered
+def _sums_gradient(table, head, tile, to_out, sums, ratios, correction):
+    """From the spectra's gradient to that of all sums, in place; `correction` is scratch memory."""
+    correction[:] = ZERO
+    for d in range(to_out.shape[0]):
+        _to_c(table, head, tile, d, to_out, sums, ratios, correction)
+    _to_q(sums, ratios, correction)
+
+
+@_ordered
+def _to_c(table, head, tile, d, to_out, sums, ratios, correction):
+    """To the sums of B C_d and P C_d; beyond the last node 0, so that nothing from there is added up."""
+    p, start, size = sums.shape[0] // 2 + d, tile * ratios.shape[1], ratios.shape[1]
+    count = min(size, to_out.shape[2] - start)
+    for l in range(count):
+        t, real, imaginary = table[tile, 0, l], to_out[d, head, start + l, 0], to_out[d, head, start + l, 1]
+        real, imaginary = real + t * imaginary, imaginary - t * real
+        correction[0, l] += sums[p, 0, l] * real + sums[p, 1, l] * imaginary
+        correction[1, l] += sums[p, 0, l] * imaginary - sums[p, 1, l] * real
+        sums[d, 0, l], sums[d, 1, l] = real, imaginary
+        sums[p, 0, l] = ratios[0, l] * real + ratios[1, l] * imaginary
+        sums[p, 1, l] = ratios[0, l] * imaginary - ratios[1, l] * real
+    for l in range(count, size):
+        sums[d, 0, l] = sums[d, 1, l] = sums[p, 0, l] = sums[p, 1, l] = ZERO
+
+
+@_ordered
+def _to_q(sums, ratios, correction):
+    """To the sums of B Q and P Q."""
+    count = sums.shape[0] // 2
+    bq, pq = count - 1, 2 * count - 1
+    for l in range(ratios.shape[1]):
+        real = ratios[3, l] * correction[1, l] - ratios[2, l] * correction[0, l]
+        imaginary = -ratios[2, l] * correction[1, l] - ratios[3, l] * correction[0, l]
+        sums[bq, 0, l], sums[bq, 1, l] = real, imaginary
+        sums[pq, 0, l] = ratios[0, l] * real + ratios[1, l] * imaginary
+        sums[pq, 1, l] = ratios[0, l] * imaginary - ratios[1, l] * real
+
+
+@_reordered
+def _rows_gradient(head, x, state, factors, sums, to_a, to_b):
+    """Of `a` and `b` for two states, of product x with B and with P."""
+    p, next_state = sums.shape[0] // 2 + x, state + 1
+    a0, b0, c0, d0, a1, b1, c1, d1 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
+    for l in range(factors.shape[2]):
+        real, imaginary, real_p, imaginary_p = sums[x, 0, l], sums[x, 1, l], sums[p, 0, l], sums[p, 1, l]
+        f, g, over, iover = factors[0, 0, l], factors[0, 1, l], factors[0, 2, l], factors[0, 3, l]
+        a0 += over * real + iover * imaginary
+        b0 += f * imaginary - g * real
+        c0 += over * real_p + iover * imaginary_p
+        d0 += f * imaginary_p - g * real_p
+        f, g, over, iover = factors[1, 0, l], factors[1, 1, l], factors[1, 2, l], factors[1, 3, l]
+        a1 += over * real + iover * imaginary
+        b1 += f * imaginary - g * real
+        c1 += over * real_p + iover * imaginary_p
+        d1 += f * imaginary_p - g * real_p
+    to_a[head, x, state] += a0
+    to_b[head, x, state] += b0
+    to_a[head, p, state] += c0
+    to_b[head, p, state] += d0
+    to_a[head, x, next_state] += a1
+    to_b[head, x, next_state] += b1
+    to_a[head, p, next_state] += c1
+    to_b[head, p, next_state] += d1
+
+
+@_ordered
+def _slopes(a, b, head, x, state, sums, slopes):
+    """What product x, with B and with P, adds to the gradient of two states' F."""
+    p, next_state = sums.shape[0] // 2 + x, state + 1
+    a0, b0, a1, b1 = a[head, x, state], b[head, x, state], a[head, x, next_state], b[head, x, next_state]
+    c0, d0, c1, d1 = a[head, p, state], b[head, p, state], a[head, p, next_state], b[head, p, next_state]
+    for l in range(slopes.shape[2]):
+        real, imaginary, real_p, imaginary_p = sums[x, 0, l], sums[x, 1, l], sums[p, 0, l], sums[p, 1, l]
+        slopes[0, 0, l] += a0 * real + c0 * real_p
+        slopes[0, 1, l] += a0 * imaginary + c0 * imaginary_p
+        slopes[0, 2, l] += b0 * imaginary + d0 * imaginary_p
+        slopes[0, 3, l] -= b0 * real + d0 * real_p
+        slopes[1, 0, l] += a1 * real + c1 * real_p
+        slopes[1, 1, l] += a1 * imaginary + c1 * imaginary_p
+        slopes[1, 2, l] += b1 * imaginary + d1 * imaginary_p
+        slopes[1, 3, l] -= b1 * real + d1 * real_p
+
+
+@_reordered
+def _poles_gradient(table, head, tile, state, factors, slopes, to_poles):
+    for i in range(2):
+        to_modulus2, to_square, to_real4 = ZERO, ZERO, ZERO
+        for l in range(factors.shape[2]):
+            over_t, f, g = table[tile, 1, l], factors[i, 0, l], factors[i, 1, l]
+            to_real = over_t * slopes[i, 0, l] + slopes[i, 2, l]
+            to_imaginary = over_t * slopes[i, 1, l] + slopes[i, 3, l]
+            # F^2 / t
+            real = factors[i, 2, l] * f - factors[i, 3, l] * g
+            imaginary = factors[i, 2, l] * g + factors[i, 3, l] * f
+            minus_modulus2 = real * to_real + imaginary * to_imaginary
+            to_modulus2 -= minus_modulus2
+            to_square -= minus_modulus2 * table[tile, 2, l]
+            to_real4 += (real * to_imaginary - imaginary * to_real) * table[tile, 0, l]
+        to_poles[head, 0, state + i] += to_modulus2
+        to_poles[head, 1, state + i] += to_square
+        to_poles[head, 2, state + i] += to_real4
+
+
+def spectrum_part(address):
+    """A part of the heads, for `kernels.foreign`: from a, b, poles, beta, table to spectra."""
+    arrays = words(address, ARRAYS + 6 * ARRAY)
+    a, b, poles, beta, table = _coefficients(arrays)
+    _spectrum(a, b, poles, beta, table, _pairs(arrays, 5), _heads(arrays))
+    return 0
+
+
+def gradient_part(address):
+    """The same, from these and the spectra's gradient to those of a, b and poles, as `_gradient` says."""
+    arrays = words(address, ARRAYS + 9 * ARRAY)
+    a, b, poles, beta, table = _coefficients(arrays)
+    to_a, to_b, to_poles = _array(arrays, 6), _array(arrays, 7), _array(arrays, 8)
+    _gradient(a, b, poles, beta, table, _pairs(arrays, 5), to_a, to_b, to_poles, _heads(arrays))
+    return 0

@@ -1,0 +1,84 @@
+"""The CPU implementation: loops that Numba compiles, called by XLA, each thread with some of the heads.
+
+XLA's own operations leave a second core next to nothing to do here: there are many and each takes microseconds.
+"""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numba import njit
+
+from kernels import dplr_math, foreign, loops
+from kernels.coefficients import Coefficients, nodes
+from kernels.xla import cauchy_gradient, cauchy_sums
+
+__all__ = ["cauchy_gradient", "cauchy_sums", "spectrum", "spectrum_gradient"]
+
+# Nodes of a tile at most: what a tile needs stays in the nearest caches, and each loop is long enough to be worth
+# starting. A multiple of LANES, what a vector register holds.
+TILE, LANES = 384, 16
+
+# Factors for which another thread pays.
+THREAD = 2**17
+
+
+def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax.Array:
+    """(D, H, nodes) complex64; there are no sizes to choose."""
+    directions = coefficients.a.shape[1] // 2 - 1
+    out = jax.ShapeDtypeStruct((directions, len(coefficients.beta), length // 2 + 1), jnp.complex64)
+    return _call(_spectrum_target(), out, coefficients, length)
+
+
+def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array, sizes: None = None) -> Coefficients:
+    """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
+    states = coefficients.a.shape[2]
+    even = states + states % 2
+    heads, rows = coefficients.a.shape[:2]
+    shapes = (heads, rows, even), (heads, rows, even), (heads, 3, even)
+    out = tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
+    a, b, poles = (x[..., :states] for x in _call(_gradient_target(), out, coefficients, length, gradient))
+    modulus2, square, real4 = poles[:, 0], poles[:, 1], poles[:, 2]
+    stretch = dplr_math.stretch_gradient(coefficients.b, b, coefficients.real4, real4, square)
+    return Coefficients(a, b, modulus2, modulus2, real4, jnp.zeros_like(coefficients.beta), stretch)
+
+
+@cache
+def _spectrum_target() -> str:
+    return foreign.register("s4_spectrum", loops.spectrum_part, _threads)
+
+
+@cache
+def _gradient_target() -> str:
+    return foreign.register("s4_spectrum_gradient", loops.gradient_part, _threads)
+
+
+def _call(name: str, out, coefficients: Coefficients, length: int, *more: jax.Array):
+    a, b, modulus2, low, real4, beta, _ = coefficients
+    operands = *_even(a, b, jnp.stack([modulus2, low, real4], axis=1)), beta[:, None, None], _table(length), *more
+    return jax.ffi.ffi_call(name, out, vmap_method="sequential")(*operands)
+
+
+def _even(a: jax.Array, b: jax.Array, poles: jax.Array) -> tuple[jax.Array, ...]:
+    """With a state more that contributes nothing if their number is odd."""
+    more = (0, 0), (0, 0), (0, a.shape[2] % 2)
+    return jnp.pad(a, more), jnp.pad(b, more), jnp.pad(poles, more, constant_values=1)
+
+
+def _table(length: int) -> np.ndarray:
+    """(tiles, 4, nodes of one): the fields of `Nodes`, the last node repeated to fill the tiles."""
+    table = np.stack(nodes(length))
+    count = table.shape[1]
+    tiles = -(-count // TILE)
+    size = -(-count // (tiles * LANES)) * LANES
+    padded = np.pad(table, ((0, 0), (0, tiles * size - count)), mode="edge")
+    return np.ascontiguousarray(padded.reshape(4, tiles, size).swapaxes(0, 1))
+
+
+@njit
+def _threads(arrays):
+    """As many as pay: one for every THREAD factors, at most one a head."""
+    heads, _, states = loops.shape(arrays, 0)
+    tiles, _, size = loops.shape(arrays, 4)
+    return max(1, min(heads, heads * states * tiles * size // THREAD))
