@@ -68,17 +68,12 @@ def spectrum(t, beta, sums: list[Pair]) -> list[Pair]:
 
 def spectrum_gradient(t, beta, sums: list[Pair], gradients: list[Pair]) -> list[Pair]:
     """The gradient of K_d to that of the 2 D + 2 sums R; `sums` are only the last D + 2: B Q, P C_d, P Q."""
-    to_b, ratio = factored_spectrum_gradient(t, beta, sums, gradients)
-    return [*to_b, *(ratio * gradient for gradient in to_b)]
-
-
-def factored_spectrum_gradient(t, beta, sums: list[Pair], gradients: list[Pair]) -> tuple[list[Pair], Pair]:
-    """The gradient of the D + 1 sums with B, and the ratio of the others' to them; arguments as above."""
     bq, *sums_p, pq = sums
     to_bc = [Pair(1.0, -t) * gradient for gradient in gradients]
     correction = _sum([pc.conjugate() * gradient for pc, gradient in zip(sums_p, to_bc, strict=True)])
     to_bq = -(_one_plus(pq).reciprocal().conjugate() * correction)
-    return [*to_bc, to_bq], _ratio(beta, bq, pq).conjugate()
+    to_b, ratio = [*to_bc, to_bq], _ratio(beta, bq, pq).conjugate()
+    return [*to_b, *(ratio * gradient for gradient in to_b)]
 
 
 def _sum(pairs: list[Pair]) -> Pair:

@@ -1,6 +1,8 @@
 """Which implementation suits the device that a computation is traced for."""
 
 import contextlib
+import functools
+import importlib
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -60,13 +62,23 @@ def interpreted() -> bool:
 def best_implementation(target: Target) -> str:
     """Pallas where jax has a backend for the card, Numba on a CPU that has POSIX threads, else XLA."""
     if target.platform == "cpu":
-        return "numba" if os.name == "posix" and importlib.util.find_spec("numba") is not None else "xla"
+        return "numba" if os.name == "posix" and _imports("numba") else "xla"
     triton = target.capability >= (8, 0) and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
     mosaic = target.capability >= (9, 0) and target.capability < (11, 0)
     prefer_mosaic = jax.__version_info__[:2] >= MOSAIC_PREFERRED
     if mosaic and (prefer_mosaic or not triton):
         return "mosaic"
     return "triton" if triton else "xla"
+
+
+@functools.cache
+def _imports(module: str) -> bool:
+    """Whether it does: Numba refuses versions of NumPy that are too new for it."""
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def choose(implementation: str | None) -> str:

@@ -26,6 +26,10 @@ def test_a_card_without_a_triton_backend_in_jax(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert best_implementation(Target("cuda", (9, 0))) == "mosaic"
     assert best_implementation(Target("cuda", (8, 0))) == "xla"
+
+
+def test_a_cpu_without_a_numba_that_works(monkeypatch):
+    monkeypatch.setattr("kernels.target._imports", lambda name: False)
     assert best_implementation(Target("cpu")) == "xla"
 
 
