@@ -14,7 +14,6 @@ and, for a head and a tile, real and imaginary parts after each other:
     factors  (2, 4, T)        of two states: F and F / t
     sums     (2 n, 2, T)      R, and then its gradient in the same place
     ratios   (4, T)           (beta - R_BQ) / (1 + R_PQ) and conj(1 / (1 + R_PQ))
-    slopes   (2, 4, T)        of two states: the part of F's gradient to be divided by t, and the rest
 """
 
 import numpy as np
@@ -84,20 +83,19 @@ def _gradient(a, b, poles, beta, table, to_out, to_a, to_b, to_poles, heads):
     factors = np.empty((2, 4, size), np.float32)
     sums = np.empty((2 * count, 2, size), np.float32)
     ratios = np.empty((4, size), np.float32)
-    slopes = np.empty((2, 4, size), np.float32)
+    correction = np.empty((2, size), np.float32)
     for head in range(heads[0], heads[1]):
         to_a[head], to_b[head], to_poles[head] = ZERO, ZERO, ZERO
         for tile in range(table.shape[0]):
             _sums(a, b, poles, table, head, tile, count - 1, factors, sums)
             _ratios(beta[head, 0, 0], sums, ratios)
-            _sums_gradient(table, head, tile, to_out, sums, ratios, slopes[0])
+            _sums_gradient(table, head, tile, to_out, sums, ratios, correction)
             for state in range(0, a.shape[2], 2):
                 _two_factors(poles, table, head, tile, state, factors)
-                slopes[:] = ZERO
                 for x in range(count):
                     _rows_gradient(head, x, state, factors, sums, to_a, to_b)
-                    _slopes(a, b, head, x, state, sums, slopes)
-                _poles_gradient(table, head, tile, state, factors, slopes, to_poles)
+                for i in range(2):
+                    _poles_gradient(a, b, table, head, tile, state, i, factors, sums, to_poles)
 
 
 @_ordered
@@ -186,7 +184,7 @@ def _to_c(table, head, tile, d, to_out, sums, ratios, correction):
     p, start, size = sums.shape[0] // 2 + d, tile * ratios.shape[1], ratios.shape[1]
     count = min(size, to_out.shape[2] - start)
     for l in range(count):
-        t, real, imaginary = table[tile, 0, l], to_out[d, head, start + l, 0], to_out[d, head, start + l, 1]
+        t, real, imaginary = table[tile, 0, l], to_out[d, head, start + l, 0], -to_out[d, head, start + l, 1]
         real, imaginary = real + t * imaginary, imaginary - t * real
         correction[0, l] += sums[p, 0, l] * real + sums[p, 1, l] * imaginary
         correction[1, l] += sums[p, 0, l] * imaginary - sums[p, 1, l] * real
@@ -237,42 +235,41 @@ def _rows_gradient(head, x, state, factors, sums, to_a, to_b):
     to_b[head, p, next_state] += d1
 
 
-@_ordered
-def _slopes(a, b, head, x, state, sums, slopes):
-    """What product x, with B and with P, adds to the gradient of two states' F."""
-    p, next_state = sums.shape[0] // 2 + x, state + 1
-    a0, b0, a1, b1 = a[head, x, state], b[head, x, state], a[head, x, next_state], b[head, x, next_state]
-    c0, d0, c1, d1 = a[head, p, state], b[head, p, state], a[head, p, next_state], b[head, p, next_state]
-    for l in range(slopes.shape[2]):
-        real, imaginary, real_p, imaginary_p = sums[x, 0, l], sums[x, 1, l], sums[p, 0, l], sums[p, 1, l]
-        slopes[0, 0, l] += a0 * real + c0 * real_p
-        slopes[0, 1, l] += a0 * imaginary + c0 * imaginary_p
-        slopes[0, 2, l] += b0 * imaginary + d0 * imaginary_p
-        slopes[0, 3, l] -= b0 * real + d0 * real_p
-        slopes[1, 0, l] += a1 * real + c1 * real_p
-        slopes[1, 1, l] += a1 * imaginary + c1 * imaginary_p
-        slopes[1, 2, l] += b1 * imaginary + d1 * imaginary_p
-        slopes[1, 3, l] -= b1 * real + d1 * real_p
-
-
 @_reordered
-def _poles_gradient(table, head, tile, state, factors, slopes, to_poles):
-    for i in range(2):
-        to_modulus2, to_square, to_real4 = ZERO, ZERO, ZERO
-        for l in range(factors.shape[2]):
-            over_t, f, g = table[tile, 1, l], factors[i, 0, l], factors[i, 1, l]
-            to_real = over_t * slopes[i, 0, l] + slopes[i, 2, l]
-            to_imaginary = over_t * slopes[i, 1, l] + slopes[i, 3, l]
-            # F^2 / t
-            real = factors[i, 2, l] * f - factors[i, 3, l] * g
-            imaginary = factors[i, 2, l] * g + factors[i, 3, l] * f
-            minus_modulus2 = real * to_real + imaginary * to_imaginary
-            to_modulus2 -= minus_modulus2
-            to_square -= minus_modulus2 * table[tile, 2, l]
-            to_real4 += (real * to_imaginary - imaginary * to_real) * table[tile, 0, l]
-        to_poles[head, 0, state + i] += to_modulus2
-        to_poles[head, 1, state + i] += to_square
-        to_poles[head, 2, state + i] += to_real4
+def _poles_gradient(a, b, table, head, tile, state, i, factors, sums, to_poles):
+    """Of the poles of state + i: first F's gradient, from three products with B and P, the third 0 if there is none."""
+    count, state = sums.shape[0] // 2, state + i
+    x, y, z, p, q, r = 0, 1, count - 1, count, count + 1, 2 * count - 1
+    a0, b0, c0, d0 = a[head, x, state], b[head, x, state], a[head, p, state], b[head, p, state]
+    a1, b1, c1, d1 = a[head, y, state], b[head, y, state], a[head, q, state], b[head, q, state]
+    a2, b2, c2, d2 = a[head, z, state], b[head, z, state], a[head, r, state], b[head, r, state]
+    if count == 2:
+        a2 = b2 = c2 = d2 = ZERO
+    to_modulus2, to_square, to_real4 = ZERO, ZERO, ZERO
+    for l in range(factors.shape[2]):
+        real0, real1, real2, real3 = sums[x, 0, l], sums[y, 0, l], sums[z, 0, l], sums[p, 0, l]
+        real4, real5, imaginary0, imaginary1 = sums[q, 0, l], sums[r, 0, l], sums[x, 1, l], sums[y, 1, l]
+        imaginary2, imaginary3, imaginary4, imaginary5 = sums[z, 1, l], sums[p, 1, l], sums[q, 1, l], sums[r, 1, l]
+        over_t, f, g = table[tile, 1, l], factors[i, 0, l], factors[i, 1, l]
+        over_real = a0 * real0 + a1 * real1 + a2 * real2 + c0 * real3 + c1 * real4 + c2 * real5
+        over_imaginary = (
+            a0 * imaginary0 + a1 * imaginary1 + a2 * imaginary2 + c0 * imaginary3 + c1 * imaginary4 + c2 * imaginary5
+        )
+        b_real = b0 * real0 + b1 * real1 + b2 * real2 + d0 * real3 + d1 * real4 + d2 * real5
+        b_imaginary = (
+            b0 * imaginary0 + b1 * imaginary1 + b2 * imaginary2 + d0 * imaginary3 + d1 * imaginary4 + d2 * imaginary5
+        )
+        to_real, to_imaginary = over_t * over_real + b_imaginary, over_t * over_imaginary - b_real
+        # F^2 / t
+        real = factors[i, 2, l] * f - factors[i, 3, l] * g
+        imaginary = factors[i, 2, l] * g + factors[i, 3, l] * f
+        minus_modulus2 = real * to_real + imaginary * to_imaginary
+        to_modulus2 -= minus_modulus2
+        to_square -= minus_modulus2 * table[tile, 2, l]
+        to_real4 += (real * to_imaginary - imaginary * to_real) * table[tile, 0, l]
+    to_poles[head, 0, state] += to_modulus2
+    to_poles[head, 1, state] += to_square
+    to_poles[head, 2, state] += to_real4
 
 
 def spectrum_part(address):

@@ -17,8 +17,8 @@ from kernels.xla import cauchy_gradient, cauchy_sums
 __all__ = ["cauchy_gradient", "cauchy_sums", "spectrum", "spectrum_gradient"]
 
 # Nodes of a tile at most: what a tile needs stays in the nearest caches, and each loop is long enough to be worth
-# starting. A multiple of LANES, what a vector register holds.
-TILE, LANES = 384, 16
+# starting. An odd multiple of LANES, what a vector register holds: rows a power of two apart share a place in a cache.
+TILE, LANES = 688, 16
 
 # Factors for which another thread pays.
 THREAD = 2**17
@@ -38,7 +38,7 @@ def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Arr
     heads, rows = coefficients.a.shape[:2]
     shapes = (heads, rows, even), (heads, rows, even), (heads, 3, even)
     out = tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes)
-    a, b, poles = (x[..., :states] for x in _call(_gradient_target(), out, coefficients, length, gradient))
+    a, b, poles = (x[..., :states] for x in _call(_gradient_target(), out, coefficients, length, jnp.conj(gradient)))
     modulus2, square, real4 = poles[:, 0], poles[:, 1], poles[:, 2]
     stretch = dplr_math.stretch_gradient(coefficients.b, b, coefficients.real4, real4, square)
     return Coefficients(a, b, modulus2, modulus2, real4, jnp.zeros_like(coefficients.beta), stretch)
@@ -71,7 +71,7 @@ def _table(length: int) -> np.ndarray:
     table = np.stack(nodes(length))
     count = table.shape[1]
     tiles = -(-count // TILE)
-    size = -(-count // (tiles * LANES)) * LANES
+    size = (-(-count // (tiles * LANES)) | 1) * LANES
     padded = np.pad(table, ((0, 0), (0, tiles * size - count)), mode="edge")
     return np.ascontiguousarray(padded.reshape(4, tiles, size).swapaxes(0, 1))
 
