@@ -15,6 +15,9 @@ from numba.extending import intrinsic
 # Words of a call frame: its extension, XLA's functions, and the numbers and addresses of arguments and results.
 _EXTENSION, _FUNCTIONS, _ARGUMENTS, _RESULTS, _FRAME = 1, 2, 7, 12, 15
 
+# The kind of extension that asks for the version.
+_METADATA = 1
+
 # Of a buffer: its data, and its dimensions.
 _DATA, _DIMENSIONS, _BUFFER = 3, 5, 6
 
@@ -78,17 +81,15 @@ def _handler(work, threads):
             return 0
         arrays = _arrays(frame)
         count = min(most, threads(arrays))
-        parts, handles = _parts(arrays, count), np.empty(count, np.intp)
-        part, handle, step = parts.ctypes.data, handles.ctypes.data, arrays.size
+        memory = _parts(arrays, count)
+        handle, first, step = memory.ctypes.data, memory[count:].ctypes.data, WORD * arrays.size
         started = 0
-        while (
-            started < count - 1 and _create_thread(handle + WORD * started, 0, start, part + WORD * step * started) == 0
-        ):
+        while started < count - 1 and _create_thread(handle + WORD * started, 0, start, first + step * started) == 0:
             started += 1
         for i in range(started, count):  # the last, and those for which the system has no thread
-            call(part + WORD * step * i)
+            call(first + step * i)
         for i in range(started):
-            _join_thread(handles[i], 0)
+            _join_thread(memory[i], 0)  # `memory` is used to the end, for Numba frees what no line needs any more
         return 0
 
     return handler
@@ -102,7 +103,7 @@ def _processors() -> int:
 def _describe(frame):
     """Whether XLA only asks, once, for the version of the interface. The answer is the version that XLA has."""
     extension = words(frame, _FRAME)[_EXTENSION]
-    if extension == 0:
+    if extension == 0 or words(extension, 4)[1] & 0xFFFFFFFF != _METADATA:
         return False
     metadata, functions = words(words(extension, 4)[3], 5), words(words(frame, _FRAME)[_FUNCTIONS], 5)
     metadata[3], metadata[4] = functions[4], 0  # major and minor version, no traits
@@ -134,11 +135,12 @@ def _copy(where, found, at):
 
 @njit
 def _parts(arrays, count):
-    """The words for all parts."""
+    """Room for a word for each thread, then the words for all parts."""
     size = arrays.size
-    parts = np.empty(count * size, np.intp)
+    memory = np.zeros(count + count * size, np.intp)
     for part in range(count):
+        at = count + part * size
         for i in range(size):
-            parts[part * size + i] = arrays[i]
-        parts[part * size], parts[part * size + PARTS] = part, count
-    return parts
+            memory[at + i] = arrays[i]
+        memory[at], memory[at + PARTS] = part, count
+    return memory
