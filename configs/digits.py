@@ -31,7 +31,7 @@ def get_config():
     config.data.fade = 80  # 10 ms: the recordings' noise would end in a click where the zeros begin
     config.data.shift = 64
     config.data.gain = (0.8, 1.2)
-    config.train.num_steps = 12_500
+    config.train.num_steps = 15_000
     config.train.batch_size = 16
     config.train.learning_rate = 2e-3
     config.train.schedule = "cosine"
@@ -47,6 +47,6 @@ def get_config():
     config.sample.sampler = "dpm++sde"  # fresh noise at each step: an error does not stay and become a click
     config.sample.steps = 25
     config.sample.guidance = 2.5
-    config.sample.noise_scale = 0.93  # a little less of it: clearer harmonics
+    config.sample.noise_scale = 0.97  # a little less of it: clearer harmonics
     config.sample.digit = tuple(range(10))
     return config
