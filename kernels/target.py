@@ -62,7 +62,7 @@ def interpreted() -> bool:
 def best_implementation(target: Target) -> str:
     """Pallas where jax has a backend for the card, Numba on a CPU that has POSIX threads, else XLA."""
     if target.platform == "cpu":
-        return "numba" if os.name == "posix" and _imports("numba") else "xla"
+        return "numba" if os.name == "posix" and _imports("kernels.numba") else "xla"
     triton = target.capability >= (8, 0) and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
     mosaic = target.capability >= (9, 0) and target.capability < (11, 0)
     prefer_mosaic = jax.__version_info__[:2] >= MOSAIC_PREFERRED
@@ -73,10 +73,10 @@ def best_implementation(target: Target) -> str:
 
 @functools.cache
 def _imports(module: str) -> bool:
-    """Whether it does: Numba refuses versions of NumPy that are too new for it."""
+    """Whether it does: Numba refuses a NumPy too new for it, and where it may not write a cache."""
     try:
         importlib.import_module(module)
-    except ImportError:
+    except (ImportError, RuntimeError):
         return False
     return True
 
