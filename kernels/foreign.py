@@ -77,6 +77,7 @@ def _handler(work, threads):
 
     @cfunc(types.intp(types.intp))
     def handler(frame):
+        """0: there is no error to report."""
         if _describe(frame):
             return 0
         arrays = _arrays(frame)
