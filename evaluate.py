@@ -24,7 +24,7 @@ from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
 from diffwave_jax.evaluation.run import evaluate
 from diffwave_jax.evaluation.scores import PROTOCOLS
-from diffwave_jax.settings import Settings
+from diffwave_jax.generation.settings import Settings
 
 TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
 

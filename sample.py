@@ -12,13 +12,13 @@ from pathlib import Path
 
 import diffwave_jax
 from diffwave_jax import cli
+from diffwave_jax.distributed import Cluster, join
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import DENOISE_STEP, MIX_STEP
+from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
+from diffwave_jax.generation.samplers import SAMPLERS
+from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import Report, generate_into, save_into
-from diffwave_jax.samplers import SAMPLERS
-from diffwave_jax.settings import Settings
-from diffwave_jax.training.distributed import Cluster, join
 
 
 def main(options: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from ml_collections import config_flags
 
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
-from diffwave_jax.training.distributed import Cluster, join
+from diffwave_jax.distributed import Cluster, join
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
 

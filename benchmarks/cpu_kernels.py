@@ -12,7 +12,7 @@ import jax.numpy as jnp
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.gpu_measure import SHAPES, parameters
 from benchmarks.gpu_work import Shape
-from kernels import dplr_spectrum
+from diffwave_jax.kernels import dplr_spectrum
 
 
 def main(rounds: int = 10) -> None:

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 
-from kernels.target import Target, compile_for  # noqa: E402
+from diffwave_jax.kernels.target import Target, compile_for  # noqa: E402
 
 
 class Card(NamedTuple):

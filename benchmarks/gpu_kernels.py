@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-import kernels
 from benchmarks.gpu_compiler import Card, compile_on, mesh
 from benchmarks.gpu_machine_code import Kernel
 from benchmarks.gpu_machine_code import kernels as kernels_in
 from benchmarks.gpu_work import Shape, moved_bytes, operations
-from kernels.block_sizes import BlockSizes, mosaic_block_sizes, round_up, triton_block_sizes
+from diffwave_jax import kernels
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes, mosaic_block_sizes, triton_block_sizes
+from diffwave_jax.kernels.rounding import divide_up, round_up
 
 TABLES = {"triton": triton_block_sizes, "mosaic": mosaic_block_sizes}
 SCHEDULERS = 4
@@ -87,8 +88,8 @@ def predict(card: Card, implementation: str, shape: Shape, kernel: Kernel) -> Pr
 def _work(implementation: str, shape: Shape, sizes: BlockSizes, name: str) -> tuple[int, int]:
     """Warps of the grid, and trips of each through the loop."""
     if "states" in name:
-        groups = -(-shape.states // sizes.states)
-        chunks = -(-shape.nodes // (sizes.chunk * sizes.state_nodes))
+        groups = divide_up(shape.states, sizes.states)
+        chunks = divide_up(shape.nodes, sizes.chunk * sizes.state_nodes)
         return shape.heads * groups * chunks * sizes.state_warps, sizes.chunk
     warps = 4 if implementation == "mosaic" else sizes.warps
     return shape.heads * (round_up(shape.nodes, sizes.nodes) // sizes.nodes) * warps, shape.states

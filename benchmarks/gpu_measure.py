@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import kernels
 from benchmarks.gpu_work import KERNELS, Shape, moved_bytes, operations
-from kernels.target import PALLAS, Target, best_implementation, target
+from diffwave_jax import kernels
+from diffwave_jax.kernels.backends import PALLAS, best_implementation
+from diffwave_jax.kernels.target import Target, target
 
 # Float32 TFLOP/s and GB/s, from NVIDIA's data sheets, by a part of the device's name.
 PEAKS = {

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-import kernels
 from benchmarks.gpu_kernels import Prediction, compile_kernels, predict, value_and_gradient
 from benchmarks.gpu_work import Shape
+from diffwave_jax import kernels
 
 # SaShiMi's three stages with the released models' l_max and with each stage's own, and four times the states.
 SHAPES = (

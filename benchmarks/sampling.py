@@ -19,7 +19,7 @@ from flax import nnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from diffwave_jax.config import default_config, model_section
-from diffwave_jax.generator import Generator
+from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import build, weights
 
 FORWARD_EVERY = 5

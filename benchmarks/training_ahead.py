@@ -83,8 +83,8 @@ def measured(devices: list, case: dict) -> dict:
     import numpy as np
     from jax.sharding import Mesh
 
+    from diffwave_jax.kernels.target import Target, compile_for
     from diffwave_jax.training.ahead import collectives, compile_step
-    from kernels.target import Target, compile_for
 
     start = time.monotonic()
     target = {"cpu": Target("cpu"), "h100": Target("cuda", (9, 0)), "v5e": Target("tpu")}[case["target"]]

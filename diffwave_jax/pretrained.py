@@ -15,7 +15,7 @@ from diffwave_jax.convert.ours import write_ours
 from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.download import OnProgress, Unreachable, download, sha256
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import Generator, load
+from diffwave_jax.generation.generator import Generator, load
 
 CACHE_VARIABLE = "DIFFWAVE_JAX_CACHE"
 BUNDLED = "digits"  # a folder of `bundled/`: the model that comes with the package

@@ -1,17 +1,16 @@
 """The bare Cauchy sum over conjugate pairs, for S4 layers other than ours; the same backends as the DPLR kernel."""
 
 from functools import partial
-from importlib import import_module
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kernels import reference
-from kernels.target import choose
+from diffwave_jax.kernels import reference
+from diffwave_jax.kernels.backends import Implementation, backend, choose
 
 
-def cauchy(v, z, w, *, implementation: str | None = None) -> jax.Array:
+def cauchy(v, z, w, *, implementation: Implementation | None = None) -> jax.Array:
     """`sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n))`.
 
     Args:
@@ -43,17 +42,17 @@ def cauchy(v, z, w, *, implementation: str | None = None) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, backend: str):
+def _sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, implementation: Implementation):
     """Real and imaginary part (H, L) from rows (H, 4, M): those of `kernels.cauchy_math.Poles`."""
-    return import_module(f"kernels.{backend}").cauchy_sums(rows, z_real, z_imaginary)
+    return backend(implementation).cauchy_sums(rows, z_real, z_imaginary)
 
 
-def _forward(rows, z_real, z_imaginary, backend):
-    return _sums(rows, z_real, z_imaginary, backend), (rows, z_real, z_imaginary)
+def _forward(rows, z_real, z_imaginary, implementation):
+    return _sums(rows, z_real, z_imaginary, implementation), (rows, z_real, z_imaginary)
 
 
-def _backward(backend, inputs, gradients):
-    return import_module(f"kernels.{backend}").cauchy_gradient(*inputs, *gradients)
+def _backward(implementation, inputs, gradients):
+    return backend(implementation).cauchy_gradient(*inputs, *gradients)
 
 
 _sums.defvjp(_forward, _backward)

@@ -6,8 +6,7 @@ A conjugate pair's term `v / (z - w) + conj(v) / (z - conj(w))` is `(a + b z) F`
 
 from typing import Any, NamedTuple
 
-from kernels.arithmetic import PLAIN, Arithmetic
-from kernels.complex_pair import Pair
+from diffwave_jax.kernels.complex_pair import PLAIN, Arithmetic, Pair
 
 
 class Poles(NamedTuple):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from kernels import double_float
+from diffwave_jax.kernels import double_float
 
 # Stand for t = 0, where 1 / t would be infinite, and for t = infinity at the Nyquist node; the spectrum differs from
 # that at the true nodes by far less than float32's rounding.

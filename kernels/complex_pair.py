@@ -1,5 +1,9 @@
-"""Complex arithmetic on pairs of real arrays, for where complex arrays do not exist or are slow."""
+"""Arithmetic of the kernels: complex numbers as pairs of real arrays, and what the backends spell differently.
 
+Complex arrays do not exist in a GPU kernel and are slow elsewhere.
+"""
+
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -32,3 +36,21 @@ class Pair(NamedTuple):
         """`1 / (real + i imaginary)`, with one division."""
         inverse = 1 / (self.real * self.real + self.imaginary * self.imaginary)
         return Pair(self.real * inverse, -self.imaginary * inverse)
+
+
+class Arithmetic(NamedTuple):
+    """Three operations that backends spell differently.
+
+    `multiply_add(a, b, c)` = a b + c, `subtract_product(a, b, c)` = c - a b, `reciprocal(a)` = 1 / a.
+    """
+
+    multiply_add: Callable
+    subtract_product: Callable
+    reciprocal: Callable
+
+
+PLAIN = Arithmetic(
+    multiply_add=lambda a, b, c: a * b + c,
+    subtract_product=lambda a, b, c: c - a * b,
+    reciprocal=lambda a: 1 / a,
+)

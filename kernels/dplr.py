@@ -5,19 +5,18 @@ Long Sequences with Structured State Spaces", appendix C.3); only one state of e
 """
 
 from functools import partial
-from importlib import import_module
 
 import jax
 import jax.numpy as jnp
 
-from kernels import reference
-from kernels.block_sizes import BlockSizes
-from kernels.coefficients import Coefficients, coefficients
-from kernels.target import PALLAS, choose
+from diffwave_jax.kernels import reference
+from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choose
+from diffwave_jax.kernels.coefficients import Coefficients, coefficients
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 
 
 def dplr_spectrum(
-    dt, w, b, p, c, length: int, *, implementation: str | None = None, block_sizes: BlockSizes | None = None
+    dt, w, b, p, c, length: int, *, implementation: Implementation | None = None, block_sizes: BlockSizes | None = None
 ) -> jax.Array:
     """Spectrum of the truncated convolution kernels at the nodes `exp(-2 pi i l / length)`, l = 0..length // 2.
 
@@ -28,9 +27,9 @@ def dplr_spectrum(
       p: low-rank vectors, (H, M) or (1, M), complex.
       c: output vectors (D, H, M), complex, D = 1 or 2 directions, stored multiplied by `(I - dA^length)^T`.
       length: length of the kernels whose spectrum this is, at least 1; odd or even.
-      implementation: None for the platform's best, or a name of `kernels.target.IMPLEMENTATIONS`. All compute in
+      implementation: None for the platform's best, or a name of `kernels.backends.IMPLEMENTATIONS`. All compute in
         float32 but "reference", which computes in the precision it is given.
-      block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.block_sizes`.
+      block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.gpu.block_sizes`.
 
     Returns:
       (D, H, length // 2 + 1) complex; differentiable in every array.
@@ -48,15 +47,18 @@ def dplr_spectrum(
     return _spectrum(coefficients(dt, w, b, p, c), (implementation, length, block_sizes))
 
 
-def dplr_kernel(dt, w, b, p, c, length: int, **options) -> jax.Array:
-    """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments."""
-    return jnp.fft.irfft(dplr_spectrum(dt, w, b, p, c, length, **options), n=length)
+def dplr_kernel(
+    dt, w, b, p, c, length: int, *, implementation: Implementation | None = None, block_sizes: BlockSizes | None = None
+) -> jax.Array:
+    """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments and errors."""
+    spectrum = dplr_spectrum(dt, w, b, p, c, length, implementation=implementation, block_sizes=block_sizes)
+    return jnp.fft.irfft(spectrum, n=length)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _spectrum(rows: Coefficients, call: tuple[str, int, BlockSizes | None]) -> jax.Array:
+def _spectrum(rows: Coefficients, call: tuple[Implementation, int, BlockSizes | None]) -> jax.Array:
     name, length, sizes = call
-    return import_module(f"kernels.{name}").spectrum(rows, length, sizes)
+    return backend(name).spectrum(rows, length, sizes)
 
 
 def _forward(rows, call):
@@ -66,7 +68,7 @@ def _forward(rows, call):
 def _backward(call, rows, cotangent):
     name, length, sizes = call
     # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-    return (import_module(f"kernels.{name}").spectrum_gradient(rows, length, jnp.conj(cotangent), sizes),)
+    return (backend(name).spectrum_gradient(rows, length, jnp.conj(cotangent), sizes),)
 
 
 _spectrum.defvjp(_forward, _backward)

@@ -19,8 +19,7 @@ Two things keep float32 accurate next to an eigenvalue, where little is left of 
 Gradients are pairs `dL / d real, dL / d imaginary`; with y = f(x) analytic, x's is `conj(f'(x))` times y's.
 """
 
-from kernels.arithmetic import PLAIN, Arithmetic
-from kernels.complex_pair import Pair
+from diffwave_jax.kernels.complex_pair import PLAIN, Arithmetic, Pair
 
 
 def factor(nodes, modulus2, modulus2_low, real4, arithmetic: Arithmetic = PLAIN) -> Pair:

@@ -1,19 +1,11 @@
-"""Which implementation suits the device that a computation is traced for."""
+"""The device that a computation is traced for."""
 
 import contextlib
-import functools
-import importlib
-import importlib.util
-import os
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
-
-# Each but the reference is a module here with `spectrum`, `spectrum_gradient`, `cauchy_sums`, `cauchy_gradient`.
-PALLAS = ("triton", "mosaic")
-IMPLEMENTATIONS = ("reference", "xla", "numba", *PALLAS)
 
 
 class Target(NamedTuple):
@@ -24,9 +16,6 @@ class Target(NamedTuple):
 
 
 _chosen: ContextVar[Target | None] = ContextVar("target", default=None)
-
-# From this version of jax on, Pallas's Triton backend is deprecated and Mosaic GPU is preferred.
-MOSAIC_PREFERRED = (0, 11)
 
 
 @contextlib.contextmanager
@@ -57,37 +46,3 @@ def target() -> Target:
 def interpreted() -> bool:
     """Whether Pallas's kernels run in its interpreter."""
     return target().platform == "cpu"
-
-
-def best_implementation(target: Target) -> str:
-    """Pallas where jax has a backend for the card, Numba on a CPU that has POSIX threads, else XLA."""
-    if target.platform == "cpu":
-        return "numba" if os.name == "posix" and _imports("kernels.numba") else "xla"
-    triton = target.capability >= (8, 0) and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
-    mosaic = target.capability >= (9, 0) and target.capability < (11, 0)
-    prefer_mosaic = jax.__version_info__[:2] >= MOSAIC_PREFERRED
-    if mosaic and (prefer_mosaic or not triton):
-        return "mosaic"
-    return "triton" if triton else "xla"
-
-
-@functools.cache
-def _imports(module: str) -> bool:
-    """Whether it does: Numba refuses a NumPy too new for it, and where it may not write a cache."""
-    try:
-        importlib.import_module(module)
-    except (ImportError, RuntimeError):
-        return False
-    return True
-
-
-def choose(implementation: str | None) -> str:
-    """The name of an implementation; None for the best on the present target.
-
-    Raises:
-      ValueError: there is none of that name.
-    """
-    name = best_implementation(target()) if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
-    return name

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from kernels import cauchy_math, dplr_math
-from kernels.coefficients import Coefficients, Nodes, nodes
-from kernels.complex_pair import Pair
-from kernels.target import target
+from diffwave_jax.kernels import cauchy_math, dplr_math
+from diffwave_jax.kernels.coefficients import Coefficients, Nodes, nodes
+from diffwave_jax.kernels.complex_pair import Pair
+from diffwave_jax.kernels.target import target
 
 # Factors alive at a time: on a CPU a megabyte for each part of F, large enough for products to use all cores; elsewhere
 # enough to fill the device.

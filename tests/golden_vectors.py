@@ -6,7 +6,7 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.config import default_config, model_section
-from diffwave_jax.generator import Generator
+from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import DiffWave, SaShiMi, build, weights
 
 FOLDER = Path(__file__).parent / "golden"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diffwave_jax.kernels.rounding import divide_up
 from tests.determinism_clips import BATCH_SIZES
 from tests.tiny import SIZES
 
@@ -46,7 +47,7 @@ def test_clips_are_bit_equal_where_a_device_gets_as_many(made, network):
     # Every device runs the same program on its share, so only the share's size can change a bit.
     by_share = {}
     for devices, size in itertools.product(DEVICES, BATCH_SIZES):
-        by_share.setdefault(-(-size // devices), []).append(made[network, devices, size])
+        by_share.setdefault(divide_up(size, devices), []).append(made[network, devices, size])
     assert len(by_share[1]) == 4 and len(by_share[2]) == 2
     for first, *others in by_share.values():
         for other in others:

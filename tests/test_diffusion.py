@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffwave_jax import samplers
 from diffwave_jax.config import default_config, diffusion_section
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation import samplers
 from tests.golden_vectors import golden, golden_network
 
 

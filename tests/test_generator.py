@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffwave_jax import samplers
-from diffwave_jax.chain import clip_keys
 from diffwave_jax.config import model_section
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import Generator
+from diffwave_jax.generation import samplers
+from diffwave_jax.generation.chain import clip_keys
+from diffwave_jax.generation.generator import Generator
+from diffwave_jax.generation.samplers import SAMPLERS, State
+from diffwave_jax.generation.settings import ANCESTRAL, Settings
 from diffwave_jax.models import DiffWave, SaShiMi
-from diffwave_jax.samplers import SAMPLERS, State
-from diffwave_jax.settings import ANCESTRAL, Settings
 from tests.samplers.analytic import rows
 from tests.tiny import tiny_generator
 

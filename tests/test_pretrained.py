@@ -10,7 +10,7 @@ from diffwave_jax import load_pretrained, pretrained
 from diffwave_jax.convert.commands import convert_from_torch
 from diffwave_jax.convert.to_torch import write_torch
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import load
+from diffwave_jax.generation.generator import load
 from tests.convert.helpers import MODELS, random_contents
 from tests.file_server import Behaviour, FileServer
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from diffwave_jax import cli
-from diffwave_jax.data.clips import LISTS
 from diffwave_jax.data.spec import DIGITS
+from diffwave_jax.data.splits import LISTS
 from diffwave_jax.errors import UserError
-from diffwave_jax.results.files import complete, make_folder
+from diffwave_jax.files import complete, make_folder
 
 SPLITS = {"test": range(5), "validation": range(5, 10)}
 Recordings = dict[tuple[str, str, int], Path]  # by word, speaker and index

@@ -11,7 +11,7 @@ from diffwave_jax.convert.contents import Contents
 from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.convert.to_torch import write_torch
-from diffwave_jax.generator import Generator
+from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import model_config
 
 

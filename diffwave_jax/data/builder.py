@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 
 from diffwave_jax.data import audio, folder, speech_commands
 from diffwave_jax.data.archive import unpack
-from diffwave_jax.data.clips import Clip
 from diffwave_jax.data.download import URL_INFOS, download
 from diffwave_jax.data.spec import DataSpec
+from diffwave_jax.data.splits import Clip
 from diffwave_jax.errors import UserError
 
 SKIPPED = "skipped.json"

@@ -9,8 +9,8 @@ import soundfile
 
 from diffwave_jax.data import audio
 from diffwave_jax.data.archive import list_files
-from diffwave_jax.data.clips import LISTS, Clip, has_lists, split_by_lists, split_by_name
 from diffwave_jax.data.spec import DataSpec
+from diffwave_jax.data.splits import LISTS, Clip, has_lists, split_by_lists, split_by_name
 from diffwave_jax.errors import UserError
 
 # libsndfile's formats by their usual suffixes, and those that librosa opens where ffmpeg is installed.

@@ -10,8 +10,8 @@ import numpy as np
 
 from diffwave_jax.data import audio
 from diffwave_jax.data.archive import list_files
-from diffwave_jax.data.clips import LISTS, Clip, read_list, split_by_lists
 from diffwave_jax.data.spec import DIGITS, DataSpec
+from diffwave_jax.data.splits import LISTS, Clip, read_list, split_by_lists
 from diffwave_jax.errors import UserError
 
 SC09_TRAIN_CLIPS = 31158

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from diffwave_jax.evaluation.clips import Clips
 from diffwave_jax.evaluation.recognition import Recogniser, Recognition
 from diffwave_jax.evaluation.reference import Reference
-from diffwave_jax.results.files import complete
+from diffwave_jax.files import complete
 from diffwave_jax.results.spectrogram import RANGE_DB, mel_decibels
 
 NUM_COLUMNS = 12

@@ -10,7 +10,7 @@ from diffwave_jax.data import DataSpec, open_dataset
 from diffwave_jax.data.archive import fingerprint
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation.recognition import BUNDLED, Progress, Recogniser, Recognition
-from diffwave_jax.results.files import complete
+from diffwave_jax.files import complete
 
 SETS = {
     "sc09": {"source": "speech_commands", "sample_rate": 16000, "length": 16000},

@@ -11,7 +11,7 @@ from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.evaluation.reference import Reference
 from diffwave_jax.evaluation.report import Report
 from diffwave_jax.evaluation.scores import Scorer
-from diffwave_jax.results.files import complete, make_folder
+from diffwave_jax.files import complete, make_folder
 
 TABLE, DATA, PICTURE = "evaluation.txt", "evaluation.json", "evaluation.png"
 

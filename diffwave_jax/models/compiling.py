@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 from jax.sharding import Mesh
 
-from kernels.target import target
+from diffwave_jax.kernels.target import target
 
 
 def materialized(x: jax.Array | tuple) -> jax.Array | tuple:

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.kernels import dplr_kernel
 from diffwave_jax.models import hippo, weights
 from diffwave_jax.models.dense import Linear
 from diffwave_jax.models.initial import random_on_host
 from diffwave_jax.models.layers import gelu
-from kernels import dplr_kernel
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.kernels.backends import IMPLEMENTATIONS
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import LayerNorm, Linear, check_dtype
 from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu
 from diffwave_jax.models.s4 import S4, spectra
-from kernels.target import IMPLEMENTATIONS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from kernels.target import target
+from diffwave_jax.kernels.target import target
 
 
 def over_features(x: jax.Array) -> jax.Array:

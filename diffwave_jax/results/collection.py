@@ -9,13 +9,13 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import Generator
+from diffwave_jax.files import make_folder
+from diffwave_jax.generation.generator import Generator
+from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import folder as clips_folder
 from diffwave_jax.results import wav
-from diffwave_jax.results.files import make_folder
 from diffwave_jax.results.gallery import page_name, write_gallery
 from diffwave_jax.results.grid import MOST, write_grid
-from diffwave_jax.settings import Settings
 
 PICTURE = "grid.png"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jinja2
 
+from diffwave_jax.files import complete
 from diffwave_jax.results import wav
-from diffwave_jax.results.files import complete
 from diffwave_jax.results.folder import OUT_OF_RANGE
 from diffwave_jax.results.spectrogram import mel_png
 

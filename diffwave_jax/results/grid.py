@@ -7,7 +7,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from diffwave_jax.results.files import complete
+from diffwave_jax.files import complete
+from diffwave_jax.kernels.rounding import divide_up
 from diffwave_jax.results.folder import clip_name
 from diffwave_jax.results.spectrogram import RANGE_DB, mel_decibels
 from diffwave_jax.results.wav import Clip
@@ -19,7 +20,7 @@ def write_grid(path: Path, clips: Sequence[Clip]) -> None:
     """Writes the first 64 clips as a PNG, as square a grid as they make."""
     clips = clips[:MOST]
     columns = int(np.ceil(np.sqrt(len(clips))))
-    rows = -(-len(clips) // columns)
+    rows = divide_up(len(clips), columns)
     figure = Figure(figsize=(2.6 * columns, 2.3 * rows))
     FigureCanvasAgg(figure)
     # Margins by hand, in cells: the automatic layout takes as long as drawing does.

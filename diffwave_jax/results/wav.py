@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from diffwave_jax.errors import UserError
-from diffwave_jax.results.files import complete
+from diffwave_jax.files import complete
 
 FULL_SCALE = 32768  # of PCM16: -1 to 1 - 1 / FULL_SCALE
 NORMALIZED_PEAK = 0.95

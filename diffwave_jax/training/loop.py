@@ -10,12 +10,12 @@ from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import weights
-from diffwave_jax.training.checkpoints import RunCheckpoints
 from diffwave_jax.training.feed import Feed, data_mesh, validation_batches
 from diffwave_jax.training.listener import Listener
 from diffwave_jax.training.meter import Meter, finite, means
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer
 from diffwave_jax.training.preview import Preview
+from diffwave_jax.training.run_checkpoints import RunCheckpoints
 from diffwave_jax.training.step import TrainState, init_state, make_train_step, make_validation, shardings
 from diffwave_jax.training.stop import StopRequest
 from diffwave_jax.training.tasks import Metrics, make_task

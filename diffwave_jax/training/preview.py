@@ -6,9 +6,9 @@ from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import Generator, table
+from diffwave_jax.generation.generator import Generator, table
+from diffwave_jax.generation.settings import Settings
 from diffwave_jax.models import weights
-from diffwave_jax.settings import Settings
 
 CLIPS = 4  # of an unconditional model; a conditional one says each class once
 SEED = 0  # the same noise every time, so that clips of different steps compare

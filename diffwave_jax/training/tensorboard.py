@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from tensorboardX import SummaryWriter
 
-from diffwave_jax.results.files import make_folder
+from diffwave_jax.files import make_folder
 from diffwave_jax.results.spectrogram import mel_png
 from diffwave_jax.training.listener import Listener
 

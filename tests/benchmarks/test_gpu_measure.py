@@ -1,5 +1,5 @@
 from benchmarks import gpu_measure
-from kernels.target import Target
+from diffwave_jax.kernels.target import Target
 
 
 def test_runs_and_finds_every_implementation_accurate(capsys):

@@ -16,7 +16,7 @@ from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.convert.to_torch import kernel_nodes, write_torch
 from diffwave_jax.errors import UserError
-from diffwave_jax.generator import Generator
+from diffwave_jax.generation.generator import Generator
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer, resumed_adam
 
 from .helpers import MODELS, random_contents

@@ -17,10 +17,10 @@ from diffwave_jax.convert.contents import Contents
 from diffwave_jax.convert.from_torch import PREFIX, read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.diffusion import Diffusion
-from diffwave_jax.generator import Generator
+from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import build, weights
-from diffwave_jax.training.checkpoints import RunCheckpoints
 from diffwave_jax.training.optimizer import make_optimizer, resumed_adam
+from diffwave_jax.training.run_checkpoints import RunCheckpoints
 from diffwave_jax.training.step import init_state
 
 from .helpers import golden_folder

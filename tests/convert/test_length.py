@@ -3,7 +3,7 @@ import pytest
 
 from diffwave_jax.convert import length
 from diffwave_jax.errors import UserError
-from kernels import dplr_kernel
+from diffwave_jax.kernels import dplr_kernel
 
 from .helpers import MODELS, random_contents
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from diffwave_jax.data.clips import Clip, split_by_lists, split_by_name
+from diffwave_jax.data.splits import Clip, split_by_lists, split_by_name
 
 
 def clips(count):

@@ -1,6 +1,7 @@
 import pytest
 
-from kernels.block_sizes import MANY_PROGRAMS, mosaic_block_sizes, round_up, triton_block_sizes
+from diffwave_jax.kernels.gpu.block_sizes import MANY_PROGRAMS, mosaic_block_sizes, triton_block_sizes
+from diffwave_jax.kernels.rounding import divide_up, round_up
 
 
 @pytest.mark.parametrize("table", [triton_block_sizes, mosaic_block_sizes])
@@ -14,12 +15,12 @@ def test_blocks_cover_any_shape_without_waste(table, heads, states, nodes):
     assert sizes.states < 2 * states
     chunk = sizes.chunk * sizes.state_nodes
     # Padding is less than one block of nodes in each chunk.
-    assert round_up(nodes, chunk) - nodes < max(chunk, sizes.state_nodes * -(-nodes // chunk) + sizes.state_nodes)
+    assert round_up(nodes, chunk) - nodes < max(chunk, sizes.state_nodes * divide_up(nodes, chunk) + sizes.state_nodes)
 
 
 def test_large_shapes_use_large_blocks_and_enough_programs():
     sizes = triton_block_sizes(128, 32, 8001)
     assert sizes.nodes == 512
-    programs = 128 * 2 * -(-8001 // (sizes.chunk * sizes.state_nodes))
+    programs = 128 * 2 * divide_up(8001, sizes.chunk * sizes.state_nodes)
     assert programs >= MANY_PROGRAMS * 0.9
     assert triton_block_sizes(1, 32, 501).nodes == 128

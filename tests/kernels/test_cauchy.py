@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import kernels
+from diffwave_jax import kernels
 
 
 def normal(rng, *shape):

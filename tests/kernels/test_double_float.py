@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from kernels import double_float
+from diffwave_jax.kernels import double_float
 
 
 def test_split_keeps_twice_the_digits():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import kernels
+from diffwave_jax import kernels
 
 PARAMETERS = ("dt", "w", "b", "p", "c")
 

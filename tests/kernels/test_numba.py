@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import kernels
+from diffwave_jax import kernels
 
 
 def kernel(*parameters):

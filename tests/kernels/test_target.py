@@ -1,7 +1,8 @@
 import jax
 import pytest
 
-from kernels.target import Target, best_implementation, choose, compile_for, target
+from diffwave_jax.kernels.backends import best_implementation, choose
+from diffwave_jax.kernels.target import Target, compile_for, target
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_a_card_without_a_triton_backend_in_jax(monkeypatch):
 
 
 def test_a_cpu_without_a_numba_that_works(monkeypatch):
-    monkeypatch.setattr("kernels.target._imports", lambda name: False)
+    monkeypatch.setattr("diffwave_jax.kernels.backends._numba_works", lambda: False)
     assert best_implementation(Target("cpu")) == "xla"
 
 

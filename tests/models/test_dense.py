@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from diffwave_jax.kernels.target import Target, compile_for
 from diffwave_jax.models import sums, weights
 from diffwave_jax.models.dense import LayerNorm, Linear, matmul
-from kernels.target import Target, compile_for
 
 
 @pytest.mark.parametrize("features", [(3, 5), (5, 3)])

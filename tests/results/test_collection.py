@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import generate_into, save_into
 from diffwave_jax.results.folder import clips_in, remove_clips
-from diffwave_jax.settings import Settings
 from tests.tiny import tiny_generator
 
 SETTINGS = Settings(steps=2, digit=(7, 2))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from diffwave_jax import samplers
-from diffwave_jax.samplers import Coefficients, State
+from diffwave_jax.generation import samplers
+from diffwave_jax.generation.samplers import Coefficients, State
 
 # Many fine levels, so that "any number of steps up to T" leaves room for a slope: ends at alpha_bar = 0.018.
 NUM_STEPS, BETA_MIN, BETA_MAX = 2000, 1e-5, 4e-3

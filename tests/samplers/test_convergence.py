@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from diffwave_jax import samplers
 from diffwave_jax.diffusion import Diffusion
-from diffwave_jax.samplers import Coefficients
+from diffwave_jax.generation import samplers
+from diffwave_jax.generation.samplers import Coefficients
 from tests.samplers.analytic import BETA_MAX, BETA_MIN, NUM_STEPS, Gaussian, Mixture, moments, rows, run
 
 DIFFUSION = Diffusion.linear(NUM_STEPS, BETA_MIN, BETA_MAX)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diffwave_jax import chain
-from diffwave_jax.settings import ANCESTRAL
+from diffwave_jax.generation.settings import ANCESTRAL
 from tests.golden_vectors import golden, golden_generator
 
 

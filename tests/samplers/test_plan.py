@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from diffwave_jax import samplers
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.samplers.schedule import FAST_VARIANCES
+from diffwave_jax.generation import samplers
+from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES
 from tests.samplers.analytic import Mixture, run
 
 DIFFUSION = Diffusion.linear()

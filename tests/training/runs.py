@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from diffwave_jax import checkpoint
 from diffwave_jax.config import default_config, model_section
-from diffwave_jax.training.distributed import Cluster, join
+from diffwave_jax.distributed import Cluster, join
 from diffwave_jax.training.listener import Listener
 from diffwave_jax.training.loop import Run
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from diffwave_jax.distributed import Cluster, join
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import weights
 from diffwave_jax.training.ahead import collectives, compile_step
-from diffwave_jax.training.distributed import Cluster, join
 from diffwave_jax.training.feed import data_mesh
 from diffwave_jax.training.tasks import make_task
 from tests.training.events import curves

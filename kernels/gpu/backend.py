@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from kernels.block_sizes import BlockSizes
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 
 
 class NodeSums(NamedTuple):
@@ -23,7 +23,7 @@ class NodeSums(NamedTuple):
     count: int
 
 
-class Backend(NamedTuple):
+class PallasBackend(NamedTuple):
     """One of Pallas's backends.
 
     `launch(program, name, grid, warps, out_shape)` is a function of trees of arrays, which runs `program(index,

@@ -3,8 +3,8 @@
 import numpy as np
 
 from diffwave_jax.diffusion import Diffusion
-from diffwave_jax.samplers.schedule import Schedule
-from diffwave_jax.samplers.update import Coefficients, coefficients
+from diffwave_jax.generation.samplers.schedule import Schedule
+from diffwave_jax.generation.samplers.update import Coefficients, coefficients
 
 
 def ddpm(schedule: Schedule) -> Coefficients:

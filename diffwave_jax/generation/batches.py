@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from diffwave_jax.chain import Chain, Clips, clip_keys, start_noise
 from diffwave_jax.errors import UserError
-from diffwave_jax.samplers import Coefficients, State
+from diffwave_jax.generation.chain import Chain, Clips, clip_keys, start_noise
+from diffwave_jax.generation.samplers import Coefficients, State
+from diffwave_jax.kernels.rounding import divide_up, round_up
 
 OnStep = Callable[[int, int], None]
 
@@ -64,7 +65,7 @@ def reverse(
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
     guided = job.labels is not None and bool(np.any(job.table.guidance != 1))
     size = batch_size or fitting_batch_size(chain, n, job.length, guided=guided)
-    size = -(-size // chain.num_devices) * chain.num_devices
+    size = round_up(size, chain.num_devices)
     starts = range(0, n, size)
     steps = _Steps(len(starts) * len(job.rows), on_step)
     for start in starts:
@@ -102,7 +103,7 @@ class _Steps:
 def fitting_batch_size(chain: Chain, n: int, length: int, *, guided: bool) -> int:
     """The batch size for `n` clips that the devices' free memory holds, a multiple of the number of devices."""
     devices = chain.num_devices
-    needed = -(-n // devices)
+    needed = divide_up(n, devices)
     guess = min(needed, FIRST_GUESS)
     per_clip = max(1, chain.memory(guess * devices, length, guided=guided) // guess)
     fitting = int(MEMORY_SHARE * free_memory(jax.local_devices()[0])) // per_clip

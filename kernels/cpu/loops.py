@@ -19,7 +19,7 @@ and, for a head and a tile, real and imaginary parts after each other:
 import numpy as np
 from numba import njit
 
-from kernels.foreign import ARRAY, ARRAYS, PARTS, floats, words
+from diffwave_jax.kernels.cpu.foreign import ARRAY, ARRAYS, PARTS, floats, words
 
 ZERO, ONE = np.float32(0), np.float32(1)
 
@@ -33,7 +33,7 @@ _reordered = njit(fastmath=_FAST | {"reassoc"}, **_OPTIONS)
 
 @_ordered
 def shape(arrays, i):
-    """Dimensions of the i-th array in `kernels.foreign`'s words."""
+    """Dimensions of the i-th array in `kernels.cpu.foreign`'s words."""
     at = ARRAYS + ARRAY * i
     return arrays[at + 1], arrays[at + 2], arrays[at + 3]
 
@@ -273,7 +273,7 @@ def _poles_gradient(a, b, table, head, tile, state, i, factors, sums, to_poles):
 
 
 def spectrum_part(address):
-    """A part of the heads, for `kernels.foreign`: from a, b, poles, beta, table to spectra."""
+    """A part of the heads, for `kernels.cpu.foreign`: from a, b, poles, beta, table to spectra."""
     arrays = words(address, ARRAYS + 6 * ARRAY)
     a, b, poles, beta, table = _coefficients(arrays)
     _spectrum(a, b, poles, beta, table, _pairs(arrays, 5), _heads(arrays))

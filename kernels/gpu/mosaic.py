@@ -12,12 +12,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.mosaic.gpu import FragmentedArray
 from jax.experimental.pallas import mosaic_gpu as plmosaic
 
-from kernels import fused_cauchy, fused_dplr
-from kernels.arithmetic import PLAIN
-from kernels.backend import Backend, NodeSums
-from kernels.block_sizes import BlockSizes, mosaic_block_sizes
-from kernels.fused import zero_like
-from kernels.target import interpreted
+from diffwave_jax.kernels.complex_pair import PLAIN
+from diffwave_jax.kernels.gpu import cauchy, dplr
+from diffwave_jax.kernels.gpu.backend import NodeSums, PallasBackend
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes, mosaic_block_sizes
+from diffwave_jax.kernels.gpu.dplr_programs import zero_like
+from diffwave_jax.kernels.target import interpreted
 
 THREADS = 128
 
@@ -111,9 +111,9 @@ def _reciprocal(x):
 # Mosaic's compiler fuses multiplications and additions by itself.
 _ARITHMETIC = PLAIN._replace(reciprocal=_reciprocal)
 
-BACKEND = Backend(_launch, _node_sums, mosaic_block_sizes)
+BACKEND = PallasBackend(_launch, _node_sums, mosaic_block_sizes)
 
-spectrum = partial(fused_dplr.spectrum, BACKEND)
-spectrum_gradient = partial(fused_dplr.spectrum_gradient, BACKEND)
-cauchy_sums = partial(fused_cauchy.sums, BACKEND)
-cauchy_gradient = partial(fused_cauchy.gradient, BACKEND)
+spectrum = partial(dplr.spectrum, BACKEND)
+spectrum_gradient = partial(dplr.spectrum_gradient, BACKEND)
+cauchy_sums = partial(cauchy.sums, BACKEND)
+cauchy_gradient = partial(cauchy.gradient, BACKEND)

@@ -20,7 +20,7 @@ class Settings:
 
     Attributes:
       seed: of all randomness, 0 to 2^32 - 1.
-      sampler: a name in `diffwave_jax.samplers.SAMPLERS`.
+      sampler: a name in `diffwave_jax.generation.samplers.SAMPLERS`.
       steps: evaluations of the network; None for the sampler's usual number.
       eta: share of fresh noise, for the samplers that have one; None for the sampler's usual one.
       digit: the class to ask for, or several that the clips take in turn by their index; None for no class.

@@ -17,11 +17,11 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from diffwave_jax import samplers
 from diffwave_jax.diffusion import noise_in
+from diffwave_jax.generation import samplers
+from diffwave_jax.generation.samplers import Coefficients, State
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
-from diffwave_jax.samplers import Coefficients, State
 
 START = 0  # what a clip's key is folded with for its start noise; step i of the table uses i + 1
 

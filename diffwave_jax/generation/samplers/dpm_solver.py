@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from diffwave_jax.samplers.schedule import Schedule
-from diffwave_jax.samplers.update import Coefficients, coefficients
+from diffwave_jax.generation.samplers.schedule import Schedule
+from diffwave_jax.generation.samplers.update import Coefficients, coefficients
 
 
 def dpm_solver(schedule: Schedule, eta: float) -> Coefficients:

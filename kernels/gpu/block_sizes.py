@@ -13,6 +13,8 @@ The reasons, counted in machine code compiled for H100 (`python -m benchmarks.gp
 
 from typing import NamedTuple
 
+from diffwave_jax.kernels.rounding import divide_up, next_power_of_2
+
 # Four programs for each of an H100's 132 multiprocessors.
 MANY_PROGRAMS = 528
 
@@ -34,27 +36,27 @@ class BlockSizes(NamedTuple):
 
 def triton_block_sizes(heads: int, states: int, nodes: int) -> BlockSizes:
     """For a shape: heads, stored states M, nodes `length // 2 + 1`."""
-    rows = min(16, _next_power_of_2(states))
+    rows = min(16, next_power_of_2(states))
     return BlockSizes(
         nodes=_largest_block((512, 256, 128), heads, nodes),
         warps=2,
         states=rows,
         state_nodes=128,
         state_warps=max(1, rows // 2),
-        chunk=_chunk(heads * -(-states // rows), -(-nodes // 128)),
+        chunk=_chunk(heads * divide_up(states, rows), divide_up(nodes, 128)),
     )
 
 
 def mosaic_block_sizes(heads: int, states: int, nodes: int) -> BlockSizes:
-    """The same for Mosaic GPU, where a program always has 4 warps."""
-    rows = min(4, _next_power_of_2(states))
+    """For a shape as in `triton_block_sizes`, in Mosaic GPU, where a program always has 4 warps."""
+    rows = min(4, next_power_of_2(states))
     return BlockSizes(
         nodes=_largest_block((1024, 512, 256, 128), heads, nodes),
         warps=4,
         states=rows,
         state_nodes=128,
         state_warps=4,
-        chunk=_chunk(heads * -(-states // rows), -(-nodes // 128)),
+        chunk=_chunk(heads * divide_up(states, rows), divide_up(nodes, 128)),
     )
 
 
@@ -64,14 +66,5 @@ def _largest_block(choices: tuple[int, ...], heads: int, nodes: int) -> int:
 
 def _chunk(programs: int, blocks: int) -> int:
     """Blocks of nodes a program takes, where `programs` would take all of them."""
-    splits = min(blocks, -(-MANY_PROGRAMS // programs))
-    return -(-blocks // splits)
-
-
-def round_up(size: int, multiple: int) -> int:
-    """The smallest multiple that is at least `size`."""
-    return -(-size // multiple) * multiple
-
-
-def _next_power_of_2(size: int) -> int:
-    return 1 << (size - 1).bit_length()
+    splits = min(blocks, divide_up(MANY_PROGRAMS, programs))
+    return divide_up(blocks, splits)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.samplers.ddim import ddim
-from diffwave_jax.samplers.ddpm import ddpm
-from diffwave_jax.samplers.dpm_solver import dpm_solver
-from diffwave_jax.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule
-from diffwave_jax.samplers.update import Coefficients, State, step
+from diffwave_jax.generation.samplers.ddim import ddim
+from diffwave_jax.generation.samplers.ddpm import ddpm
+from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
+from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule
+from diffwave_jax.generation.samplers.update import Coefficients, State, step
 
 __all__ = ["SAMPLERS", "SPACINGS", "Coefficients", "Sampler", "Schedule", "State", "plan", "step"]
 

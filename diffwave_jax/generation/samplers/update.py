@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from diffwave_jax.samplers.schedule import Schedule
+from diffwave_jax.generation.samplers.schedule import Schedule
 
 
 class State(NamedTuple):

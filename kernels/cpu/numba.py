@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from numba import njit
 
-from kernels import dplr_math, foreign, loops
-from kernels.coefficients import Coefficients, nodes
-from kernels.xla import cauchy_gradient, cauchy_sums
+from diffwave_jax.kernels import dplr_math
+from diffwave_jax.kernels.coefficients import Coefficients, nodes
+from diffwave_jax.kernels.cpu import foreign, loops
+from diffwave_jax.kernels.rounding import divide_up
+from diffwave_jax.kernels.xla import cauchy_gradient, cauchy_sums
 
 __all__ = ["cauchy_gradient", "cauchy_sums", "spectrum", "spectrum_gradient"]
 
@@ -70,8 +72,8 @@ def _table(length: int) -> np.ndarray:
     """(tiles, 4, nodes of one): the fields of `Nodes`, the last node repeated to fill the tiles."""
     table = np.stack(nodes(length))
     count = table.shape[1]
-    tiles = -(-count // TILE)
-    size = (-(-count // (tiles * LANES)) | 1) * LANES
+    tiles = divide_up(count, TILE)
+    size = (divide_up(count, tiles * LANES) | 1) * LANES
     padded = np.pad(table, ((0, 0), (0, tiles * size - count)), mode="edge")
     return np.ascontiguousarray(padded.reshape(4, tiles, size).swapaxes(0, 1))
 

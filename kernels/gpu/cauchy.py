@@ -7,21 +7,20 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
-from kernels import cauchy_math
-from kernels.arithmetic import Arithmetic
-from kernels.backend import Backend, NodeSums
-from kernels.block_sizes import round_up
-from kernels.cauchy_math import Poles
-from kernels.complex_pair import Pair
-from kernels.fused import zero_like
+from diffwave_jax.kernels import cauchy_math
+from diffwave_jax.kernels.cauchy_math import Poles
+from diffwave_jax.kernels.complex_pair import Arithmetic, Pair
+from diffwave_jax.kernels.gpu.backend import NodeSums, PallasBackend
+from diffwave_jax.kernels.gpu.dplr_programs import zero_like
+from diffwave_jax.kernels.rounding import divide_up, round_up
 
 
-def sums(backend: Backend, rows, z_real, z_imaginary) -> tuple[jax.Array, jax.Array]:
+def sums(backend: PallasBackend, rows, z_real, z_imaginary) -> tuple[jax.Array, jax.Array]:
     """Real and imaginary part (H, L) of the sums, from the rows (H, 4, M) of `kernels.cauchy_math.Poles`."""
     return _over_states(backend, _add_term, "cauchy_forward", rows, z_real, z_imaginary)
 
 
-def gradient(backend: Backend, rows, z_real, z_imaginary, to_real, to_imaginary) -> tuple:
+def gradient(backend: PallasBackend, rows, z_real, z_imaginary, to_real, to_imaginary) -> tuple:
     """The gradient of the rows and of z, from that of the sums."""
     real, imaginary = _over_states(backend, _add_derivative, "cauchy_backward_nodes", rows, z_real, z_imaginary)
     to_z = Pair(real, -imaginary) * Pair(to_real, to_imaginary)
@@ -43,7 +42,7 @@ def _over_states(backend, add, name: str, rows, z_real, z_imaginary) -> tuple[ja
 def _rows_gradient(backend, rows, z_real, z_imaginary, to_real, to_imaginary) -> jax.Array:
     heads, width, states = rows.shape
     sizes = backend.block_sizes(heads, states, z_real.size)
-    chunks = -(-z_real.size // (sizes.chunk * sizes.state_nodes))
+    chunks = divide_up(z_real.size, sizes.chunk * sizes.state_nodes)
     padded = chunks * sizes.chunk * sizes.state_nodes
     extra = ((0, 0), (0, 0), (0, round_up(states, sizes.states) - states))
     inputs = [_pad_nodes(x, padded) for x in (z_real, z_imaginary)]

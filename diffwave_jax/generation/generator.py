@@ -13,15 +13,15 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from diffwave_jax import checkpoint
-from diffwave_jax.batches import Job, OnStep, reverse
-from diffwave_jax.chain import Chain, Network, clip_keys, start_noise
 from diffwave_jax.config import from_dict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.batches import Job, OnStep, reverse
+from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
+from diffwave_jax.generation.samplers import Coefficients, plan
+from diffwave_jax.generation.settings import ANCESTRAL, Settings
 from diffwave_jax.models import build, labels, weights
 from diffwave_jax.models.compiling import jit
-from diffwave_jax.samplers import Coefficients, plan
-from diffwave_jax.settings import ANCESTRAL, Settings
 
 DENOISE_STEP, MIX_STEP = 25, 50  # of 200: where a recording enters the chain, and where two clips are mixed
 

@@ -11,11 +11,11 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 
-from kernels import fused_cauchy, fused_dplr
-from kernels.arithmetic import PLAIN, Arithmetic
-from kernels.backend import Backend, NodeSums
-from kernels.block_sizes import BlockSizes, triton_block_sizes
-from kernels.target import interpreted
+from diffwave_jax.kernels.complex_pair import PLAIN, Arithmetic
+from diffwave_jax.kernels.gpu import cauchy, dplr
+from diffwave_jax.kernels.gpu.backend import NodeSums, PallasBackend
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes, triton_block_sizes
+from diffwave_jax.kernels.target import interpreted
 
 
 def _launch(program, name: str, grid: tuple[int, ...], warps: int, out_shape: tuple):
@@ -70,9 +70,9 @@ _ASSEMBLY = Arithmetic(
     reciprocal=_assembly("rcp.approx.ftz.f32 $0, $1;"),
 )
 
-BACKEND = Backend(_launch, _node_sums, triton_block_sizes)
+BACKEND = PallasBackend(_launch, _node_sums, triton_block_sizes)
 
-spectrum = partial(fused_dplr.spectrum, BACKEND)
-spectrum_gradient = partial(fused_dplr.spectrum_gradient, BACKEND)
-cauchy_sums = partial(fused_cauchy.sums, BACKEND)
-cauchy_gradient = partial(fused_cauchy.gradient, BACKEND)
+spectrum = partial(dplr.spectrum, BACKEND)
+spectrum_gradient = partial(dplr.spectrum_gradient, BACKEND)
+cauchy_sums = partial(cauchy.sums, BACKEND)
+cauchy_gradient = partial(cauchy.gradient, BACKEND)
