@@ -18,7 +18,7 @@ from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
 from diffwave_jax.generation.samplers import SAMPLERS
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import wav
-from diffwave_jax.results.collection import Report, generate_into, save_into
+from diffwave_jax.results.collection import FolderReport, generate_into, save_into
 
 
 def main(options: argparse.Namespace) -> None:
@@ -34,13 +34,13 @@ def main(options: argparse.Namespace) -> None:
     tell(report)
 
 
-def generate(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> Report:
+def generate(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> FolderReport:
     """Clips from noise."""
     more = {"batch_size": options.batch_size, "on_progress": bar.show}
     return generate_into(options.out, model, options.n, settings, **kept, **more)
 
 
-def interpolate(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> Report:
+def interpolate(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> FolderReport:
     """Clips between two others."""
     settings = settings.of_clip(0, model.config.model.n_speakers)
     seeds, step = options.interpolate, MIX_STEP if options.step is None else options.step
@@ -52,7 +52,7 @@ def interpolate(model, settings: Settings, options: argparse.Namespace, bar: cli
     return save_into(options.out, model, options.n, settings, make, **kept, **made_by)
 
 
-def denoise(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> Report:
+def denoise(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> FolderReport:
     """A recording without its noise."""
     step = DENOISE_STEP if options.step is None else options.step
     recording = wav.read_recording(options.denoise, model.sample_rate, model.length)

@@ -21,6 +21,7 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from configs.digits import get_config
 from diffwave_jax.data.audio import fit, to_float
+from diffwave_jax.digits import DIGITS
 from diffwave_jax.evaluation import metrics, quality
 from diffwave_jax.evaluation.recognition import load_recogniser
 
@@ -28,7 +29,6 @@ RATE = 8000
 LENGTH = 5120
 EQUAL_COUNT = 100
 """Clips a set for the Frechet distance, which depends on how many there are."""
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def main():
@@ -163,7 +163,7 @@ def read_fsdd(path):
     for name in sorted(name for name in files if name.endswith(".wav")):
         split = "test" if name in test else "validation" if name in validation else "train"
         audio, _ = soundfile.read(io.BytesIO(files[name]), dtype="float32")
-        splits[split].append((audio, WORDS.index(name.split("/")[0])))
+        splits[split].append((audio, DIGITS.index(name.split("/")[0])))
     return splits
 
 

@@ -102,7 +102,7 @@ def _small() -> SaShiMiConfig:
 def _only_kernels(repeats: int) -> None:
     graph, values = weights.split(SaShiMi(SaShiMiConfig(), rngs=nnx.Rngs(0)))
     before = _peak_gigabytes()
-    kernels = jax.jit(lambda values: weights.merge(graph, values).s4_kernels())
+    kernels = jax.jit(lambda values: weights.merge(graph, values).filters())
     seconds = best_times({"kernels": (kernels, (values,))}, repeats)["kernels"]
     count = sum(len(stage) for stage in jax.eval_shape(kernels, values))
     print(f"SaShiMi's {count} kernels: {seconds:.2f} s, {_peak_gigabytes():.2f} GB at most ({before:.2f} GB before)")
@@ -125,13 +125,13 @@ def best_times(calls: dict, repeats: int) -> dict:
 
 
 def _forward(network: nnx.Module) -> tuple[tuple[Callable, tuple], list[tuple]]:
-    """The call of a forward with its kernels given, and its products."""
+    """The call of a forward with its filters given, and its products."""
     graph, values = weights.split(network)
-    kernels = jax.jit(lambda values: weights.merge(graph, values).s4_kernels())(values)
-    operands = values, _normal((1, LENGTH)), jnp.zeros(1, jnp.int32), kernels
+    filters = jax.jit(lambda values: weights.merge(graph, values).filters())(values)
+    operands = values, _normal((1, LENGTH)), jnp.zeros(1, jnp.int32), filters
 
-    def predict(values, x, t, kernels):
-        return weights.merge(graph, values)(x, t, kernels=kernels)
+    def predict(values, x, t, filters):
+        return weights.merge(graph, values)(x, t, filters=filters)
 
     return (jit(predict), operands), list(_products(jax.make_jaxpr(predict)(*operands).jaxpr))
 

@@ -14,14 +14,34 @@ import argparse
 import itertools
 import json
 import os
+import re
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from diffwave_jax.config import default_config, model_section
+from diffwave_jax.kernels.target import Target, compile_for
+from diffwave_jax.models import weights
+from diffwave_jax.training.optimizer import make_optimizer
+from diffwave_jax.training.step import init_state, make_train_step, shardings
+from diffwave_jax.training.tasks import make_task
+
 RESULTS = Path(__file__).parent / "results" / "training_ahead.jsonl"
 GPU_FLAGS = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0"  # no device to tune on
 KEYS = ("target", "devices", "model", "batch", "dtype", "remat")
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "collective-broadcast")
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "f64": 8, "c64": 8}
 
 
 def arguments() -> argparse.Namespace:
@@ -65,9 +85,6 @@ def load() -> list[dict]:
 
 def target_devices(args: argparse.Namespace) -> list:
     """The devices to compile for."""
-    import jax
-    from jax.experimental import topologies
-
     if args.target == "cpu":
         return jax.devices()[:1]
     if args.target == "v5e":
@@ -80,12 +97,6 @@ def target_devices(args: argparse.Namespace) -> list:
 
 def measured(devices: list, case: dict) -> dict:
     """Bytes a device, bytes through collectives, XLA's estimates, and the time that compiling took."""
-    import numpy as np
-    from jax.sharding import Mesh
-
-    from diffwave_jax.kernels.target import Target, compile_for
-    from diffwave_jax.training.ahead import collectives, compile_step
-
     start = time.monotonic()
     target = {"cpu": Target("cpu"), "h100": Target("cuda", (9, 0)), "v5e": Target("tpu")}[case["target"]]
     with compile_for(target):
@@ -101,6 +112,54 @@ def measured(devices: list, case: dict) -> dict:
     }
 
 
+def compile_step(config: ConfigDict, mesh: Mesh, platforms: Sequence[str] | None = None) -> jax.stages.Compiled:
+    """The step of a run with this config, compiled but not run.
+
+    Args:
+      config: the run's config; `train.batch_size` is over all devices.
+      mesh: one axis, "data"; its devices may be compile-only ones (`jax.experimental.topologies`).
+      platforms: what to lower for if it is not the default backend: ("cuda",) or ("tpu",).
+    """
+    task, optimizer, train = make_task(config), make_optimizer(config.train), config.train
+    graph, params = weights.abstract(lambda: task.build(nnx.Rngs(config.seed)))
+    fields = {"mesh": mesh, "seed": config.seed, "accumulate": train.accumulate, "ema_decay": train.ema_decay}
+    step = make_train_step(task, graph, optimizer, **fields)
+    state = jax.eval_shape(lambda p: init_state(p, optimizer, train.ema_decay), params)
+    replicated, sharded = shardings(mesh)
+    arguments = _placed(state, replicated), _placed(_batch(config), sharded)
+    return step.trace(*arguments).lower(lowering_platforms=platforms).compile()
+
+
+def collectives(program: str) -> dict[str, int]:
+    """Bytes that a compiled program's text sends through each kind of collective operation, once through."""
+    found = Counter()
+    # An asynchronous operation is a start, whose result holds operands as well, and a done with the bare result.
+    for shapes, operation in re.findall(rf"= (.*?) ({'|'.join(COLLECTIVES)})(?:-done)?\(", program):
+        found[operation] += _bytes(shapes)
+    return dict(found)
+
+
+def _bytes(shapes: str) -> int:
+    total = 0
+    for dtype, dimensions in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
+        size = BYTES[dtype]
+        for dimension in filter(None, dimensions.split(",")):
+            size *= int(dimension)
+        total += size
+    return total
+
+
+def _batch(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
+    size = config.train.batch_size
+    scalars = {"label": jnp.int32, "index": jnp.int32, "stop": jnp.bool_}
+    batch = {name: jax.ShapeDtypeStruct((size,), dtype) for name, dtype in scalars.items()}
+    return {**batch, "audio": jax.ShapeDtypeStruct((size, config.data.length), jnp.float32)}
+
+
+def _placed(tree, sharding):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
 def extra_output(memory) -> int:
     """Output that does not take the place of an argument."""
     return memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -108,8 +167,6 @@ def extra_output(memory) -> int:
 
 def full_size(case: dict):
     """The released configuration at this batch a device."""
-    from diffwave_jax.config import default_config, model_section
-
     config = default_config()
     lengths = {"l_max": (16000, 4000, 1000)} if case["model"] == "sashimi" else {}
     config.model = model_section(case["model"], dtype=case["dtype"], remat=case["remat"], **lengths)

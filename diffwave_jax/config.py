@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict, config_dict
 
+from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import NETWORKS
 
@@ -56,7 +57,7 @@ def data_section() -> ConfigDict:
             "source": "speech_commands",  # or "folder": any folder of audio files
             "archive": "",  # a folder or .tar.gz; empty downloads Speech Commands v0.02
             "data_dir": "",  # where prepared clips are kept; empty for the user's cache folder
-            "classes": ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            "classes": DIGITS,
             "speakers": (),  # names of the speakers that labels tell apart, in order; as many as model.n_speakers
             "sample_rate": 16000,
             "length": 16000,  # samples of a clip

@@ -1,4 +1,4 @@
-"""The diffusion process: noise schedule, forward noising, training loss and one reverse step.
+"""The diffusion process: noise schedule, forward noising and training loss.
 
 Ho et al., "Denoising Diffusion Probabilistic Models" (arXiv 2006.11239), as used by DiffWave (arXiv 2009.09761).
 """
@@ -113,18 +113,6 @@ class Diffusion:
         """Mean squared error of the predicted noise per clip, (B,) (Ho et al., equation 14)."""
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
         return jnp.mean(jnp.square(predicted - noise), axis=-1)
-
-    def reverse_step(self, x: jax.Array, t: jax.Array, predicted_noise: jax.Array, noise: jax.Array) -> jax.Array:
-        """One ancestral step x_t -> x_{t-1} (Ho et al., algorithm 2).
-
-        Args:
-          x: (B, L) state at steps t.
-          t: (B,) steps; at t = 0 no noise is added.
-          predicted_noise: (B, L) what the network says of (x, t).
-          noise: (B, L) standard normal.
-        """
-        of_state, of_prediction, of_noise = self.reverse_coefficients
-        return _at(of_state, t, x) * x + _at(of_prediction, t, x) * predicted_noise + _at(of_noise, t, x) * noise
 
 
 def noise_in(prediction: str, output: jax.Array, x: jax.Array, signal: jax.Array, noise_level: jax.Array) -> jax.Array:

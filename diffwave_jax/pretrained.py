@@ -2,22 +2,21 @@
 
 import dataclasses
 import json
-import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
 from diffwave_jax import checkpoint
+from diffwave_jax.cache import CACHE_VARIABLE, cache_folder
 from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import write_ours
 from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.download import OnProgress, Unreachable, download, sha256
 from diffwave_jax.errors import UserError
+from diffwave_jax.files import complete
 from diffwave_jax.generation.generator import Generator, load
 
-CACHE_VARIABLE = "DIFFWAVE_JAX_CACHE"
 BUNDLED = "digits"  # a folder of `bundled/`: the model that comes with the package
 RELEASES = "https://github.com/RF5/DiffWave-unconditional/releases/download"
 
@@ -57,12 +56,17 @@ def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = Non
     return load(pretrained_folder(name, on_progress=on_progress))
 
 
+def list_pretrained() -> list[str]:
+    """The names that `load_pretrained` takes, the bundled model's first."""
+    return [BUNDLED, *RELEASED]
+
+
 def pretrained_folder(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Path:
     """The checkpoint folder of a released model, made if need be; see `load_pretrained`."""
     if name == BUNDLED:
         return Path(__file__).parent / "bundled" / BUNDLED
     if name not in RELEASED:
-        raise UserError(f"no pretrained model is called {name!r}: there are {', '.join([BUNDLED, *RELEASED])}")
+        raise UserError(f"no pretrained model is called {name!r}: there are {', '.join(list_pretrained())}")
     folder = cache_folder() / "pretrained" / name
     converted = folder / "converted"
     if not _is_complete(converted):
@@ -71,12 +75,6 @@ def pretrained_folder(name: str = BUNDLED, *, on_progress: OnProgress | None = N
                 file = torch_file(RELEASED[name], folder, on_progress=on_progress)
                 write_ours(converted, read_torch(file, optimizer=False))
     return converted
-
-
-def cache_folder() -> Path:
-    """The user's cache folder of this package, or what the environment variable DIFFWAVE_JAX_CACHE names."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("diffwave_jax", appauthor=False)
 
 
 def torch_file(release: Release, folder: Path, *, on_progress: OnProgress | None = None) -> Path:
@@ -91,7 +89,8 @@ def torch_file(release: Release, folder: Path, *, on_progress: OnProgress | None
         record.unlink(missing_ok=True)
         _download(release, file, on_progress)
     if not record.exists():
-        _write_atomically(record, json.dumps({"url": release.url, **_facts(file)}, indent=1))
+        with complete(record) as partial:
+            partial.write_text(json.dumps({"url": release.url, **_facts(file)}, indent=1))
     elif wrong := _mismatch(file, json.loads(record.read_text())):
         raise UserError(f"{file} has changed since its download ({wrong}): remove it, and it is downloaded again")
     return file
@@ -126,12 +125,6 @@ def _mismatch(file: Path, expected: dict) -> str | None:
         if expected[what] not in (None, found):
             return f"{what} {found}, expected {expected[what]}"
     return None
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 def _locked(folder: Path) -> AbstractContextManager:

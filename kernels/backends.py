@@ -117,7 +117,7 @@ def best_implementation(target: Target) -> Implementation:
 
 @functools.cache
 def _numba_works() -> bool:
-    """Whether it can be imported: Numba refuses a NumPy too new for it, and a machine where it may not write a cache."""
+    """Whether it can be imported: Numba refuses a NumPy too new for it, or a system where it may not write a cache."""
     try:
         backend("numba")
     except (ImportError, RuntimeError):

@@ -8,7 +8,7 @@ from diffwave_jax.config import default_config, diffusion_section
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
-from tests.golden_vectors import golden, golden_network
+from tests.helpers.golden_vectors import golden, golden_network
 
 
 def test_schedule():
@@ -59,10 +59,12 @@ def test_golden_reverse_process(tag, atol):
     steps = int(vectors["sample_T"])
     diffusion = Diffusion.linear(steps, float(vectors["sample_beta_0"]), float(vectors["sample_beta_T"]))
     predict = jax.jit(network)
-    x, kernels = jnp.asarray(vectors["sample_z"]), network.s4_kernels()
+    x, filters = jnp.asarray(vectors["sample_z"]), network.filters()
     for step in reversed(range(steps)):
         t = jnp.full((len(x),), step)
-        x = diffusion.reverse_step(x, t, predict(x, t, kernels=kernels), jnp.asarray(vectors["sample_noise"][step]))
+        of_state, of_prediction, of_noise = (weight[step] for weight in diffusion.reverse_coefficients)
+        x = of_state * x + of_prediction * predict(x, t, filters=filters) + of_noise * vectors["sample_noise"][step]
+        x = x.astype(jnp.float32)
         if step == 5:
             chex.assert_trees_all_close(np.float64(x), vectors["sample_w_at_5"], atol=atol)
     chex.assert_trees_all_close(np.float64(x), vectors["sample_x0"], atol=atol)

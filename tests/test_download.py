@@ -5,7 +5,7 @@ import pytest
 from diffwave_jax import download as download_module
 from diffwave_jax.download import Unreachable, download, sha256
 from diffwave_jax.errors import UserError
-from tests.file_server import Behaviour, FileServer
+from tests.helpers.file_server import Behaviour, FileServer
 
 CONTENT = bytes(range(256)) * 4000  # a megabyte
 

@@ -7,12 +7,13 @@ import torch
 
 from diffwave_jax import download as download_module
 from diffwave_jax import load_pretrained, pretrained
+from diffwave_jax.cache import CACHE_VARIABLE, cache_folder
 from diffwave_jax.convert.commands import convert_from_torch
 from diffwave_jax.convert.to_torch import write_torch
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.generator import load
-from tests.convert.helpers import MODELS, random_contents
-from tests.file_server import Behaviour, FileServer
+from tests.helpers.file_server import Behaviour, FileServer
+from tests.helpers.torch_files import MODELS, random_contents
 
 NAME = "sashimi_diffwave_800k_sc09"
 
@@ -24,7 +25,7 @@ def no_pauses(monkeypatch):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     return tmp_path / "cache" / "pretrained" / NAME
 
 
@@ -154,13 +155,13 @@ def test_an_unknown_name_and_a_cache_that_cannot_be_used(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"'sashimi'.*diffwave_sc09, sashimi_diffwave_500k_sc09"):
         load_pretrained("sashimi")
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(UserError, match=pretrained.CACHE_VARIABLE):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file"))
+    with pytest.raises(UserError, match=CACHE_VARIABLE):
         load_pretrained(NAME)
 
 
 def test_the_cache_folder_follows_the_platform(monkeypatch, tmp_path):
-    monkeypatch.delenv(pretrained.CACHE_VARIABLE, raising=False)
-    assert pretrained.cache_folder().name == "diffwave_jax"
-    monkeypatch.setenv(pretrained.CACHE_VARIABLE, str(tmp_path))
-    assert pretrained.cache_folder() == tmp_path
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    assert cache_folder().name == "diffwave_jax"
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    assert cache_folder() == tmp_path

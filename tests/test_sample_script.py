@@ -15,7 +15,7 @@ from diffwave_jax import checkpoint
 from diffwave_jax.config import to_dict
 from diffwave_jax.errors import UserError
 from diffwave_jax.results import wav
-from tests.tiny import tiny_generator
+from tests.helpers.tiny import tiny_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,6 +11,7 @@ import numpy as np
 from diffwave_jax.convert.mapping import kernel_lengths
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import SaShiMiConfig, model_config
+from diffwave_jax.models.hippo import bilinear
 
 HEADS_AT_ONCE = 64  # of N x N matrices each
 
@@ -63,7 +64,7 @@ def corrected_C(*, log_dt, log_w_real, w_imag, P, C, old_length: int, new_length
     changed = np.empty_like(rows)
     for start in range(0, len(rows), HEADS_AT_ONCE):
         heads = slice(start, start + HEADS_AT_ONCE)
-        dA = _bilinear(A if len(A) == 1 else A[heads], np.exp(np.asarray(log_dt[heads], np.float64)))
+        dA = bilinear(A if len(A) == 1 else A[heads], np.exp(np.asarray(log_dt[heads], np.float64)))
         changed[heads] = _change(rows[heads], dA, old_length, new_length)
     real, imaginary = np.split(changed.swapaxes(0, 1), 2, axis=-1)
     return np.stack([real, -imaginary], axis=-1).astype(np.float32)
@@ -79,12 +80,6 @@ def _state_matrices(log_w_real: np.ndarray, w_imag: np.ndarray, P: np.ndarray) -
 
 def _diagonal(values: np.ndarray) -> np.ndarray:
     return values[..., None] * np.eye(values.shape[-1])
-
-
-def _bilinear(A: np.ndarray, dt: np.ndarray) -> np.ndarray:
-    """Bilinear discretisation (H, N, N) with step sizes dt (H,) (S4, equation 3)."""
-    half_step, identity = dt[:, None, None] / 2 * A, np.eye(A.shape[-1])
-    return np.linalg.solve(identity - half_step, identity + half_step)
 
 
 def _change(rows: np.ndarray, dA: np.ndarray, old_length: int, new_length: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 
 from diffwave_jax.convert.torch_pickle import DTYPES, ORDERED_DICT, REBUILD_TENSOR
 from diffwave_jax.errors import UserError
+from diffwave_jax.files import complete, make_folder
 
 ALIGNMENT = 64  # of the storages in the file, so that they can be mapped into memory
 STORAGE_TYPES = {dtype: name for name, dtype in DTYPES.items()}
@@ -31,17 +32,12 @@ def write_checkpoint(path: str | os.PathLike, content: object) -> None:
       UserError: the file cannot be written.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+        with complete(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             _write_archive(archive, content)
-        unfinished.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}; choose another place") from error
-    finally:
-        if unfinished.exists():
-            unfinished.unlink()
 
 
 def _write_archive(archive: zipfile.ZipFile, content: object) -> None:

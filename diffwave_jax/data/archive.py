@@ -34,7 +34,7 @@ def unpack(archive: Path, wanted: Wanted, target: Path) -> Path:
     return target
 
 
-def fingerprint(path: Path, wanted: Wanted) -> list:
+def content_key(path: Path, wanted: Wanted) -> list:
     """Changes with the content of an archive or folder, without reading all of it."""
     if path.is_dir():
         stats = ((name, (path / name).stat()) for name in list_files(path, wanted))

@@ -14,7 +14,7 @@ from diffwave_jax.data import audio, folder, speech_commands
 from diffwave_jax.data.archive import unpack
 from diffwave_jax.data.download import URL_INFOS, download
 from diffwave_jax.data.spec import DataSpec
-from diffwave_jax.data.splits import Clip
+from diffwave_jax.data.splits import ClipFile
 from diffwave_jax.errors import UserError
 
 SKIPPED = "skipped.json"
@@ -71,7 +71,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._total = sum(map(len, splits.values()))
         return {split: self._generate_examples(clips) for split, clips in splits.items() if clips}
 
-    def _generate_examples(self, clips: list[Clip]) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(self, clips: list[ClipFile]) -> Iterator[tuple[str, dict]]:
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             for start in range(0, len(clips), CHUNK):
                 chunk = clips[start : start + CHUNK]
@@ -81,7 +81,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     self._report()
         self._write_skipped(clips)
 
-    def _samples(self, clip: Clip) -> np.ndarray | None:
+    def _samples(self, clip: ClipFile) -> np.ndarray | None:
         try:
             return audio.fit(self.source.read(clip, self._spec), self._spec)
         except audio.CorruptClipError as error:
@@ -93,7 +93,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if self._progress:
             self._progress(self._done, self._total)
 
-    def _write_skipped(self, clips: list[Clip]) -> None:
+    def _write_skipped(self, clips: list[ClipFile]) -> None:
         if all(clip.name in self._skipped for clip in clips):
             first = clips[0].name
             raise UserError(
@@ -118,5 +118,5 @@ class AudioFolder(ClipBuilder):
     source = folder
 
 
-def _example(clip: Clip, samples: np.ndarray) -> dict:
+def _example(clip: ClipFile, samples: np.ndarray) -> dict:
     return {"audio": samples, "label": clip.label, "speaker": clip.speaker, "name": clip.name}

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from filelock import FileLock
 
-from diffwave_jax.data.archive import fingerprint
+from diffwave_jax.data.archive import content_key
 from diffwave_jax.data.audio import to_float
 from diffwave_jax.data.builder import SC09, SKIPPED, UNPACKED, AudioFolder, ClipBuilder, Progress
 from diffwave_jax.data.folder import UNLABELLED
@@ -135,7 +135,7 @@ def _prepared(spec: DataSpec, progress: Progress | None) -> ClipBuilder:
 
 def _key(spec: DataSpec, builder_class: type[ClipBuilder]) -> str:
     """Names a preparation: another one for another archive, length, rate, ..."""
-    content = fingerprint(spec.path, lambda name: builder_class.source.wanted(name, spec)) if spec.path else "download"
+    content = content_key(spec.path, lambda name: builder_class.source.wanted(name, spec)) if spec.path else "download"
     shaping = dataclasses.asdict(spec) | {"archive": content, "data_dir": None}
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     return f"{spec.source}-{spec.sample_rate}hz-{spec.length}-{digest[:16]}"

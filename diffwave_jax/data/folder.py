@@ -10,7 +10,7 @@ import soundfile
 from diffwave_jax.data import audio
 from diffwave_jax.data.archive import list_files
 from diffwave_jax.data.spec import DataSpec
-from diffwave_jax.data.splits import LISTS, Clip, has_lists, split_by_lists, split_by_name
+from diffwave_jax.data.splits import LISTS, ClipFile, has_lists, split_by_lists, split_by_name
 from diffwave_jax.errors import UserError
 
 # libsndfile's formats by their usual suffixes, and those that librosa opens where ffmpeg is installed.
@@ -31,7 +31,7 @@ def wanted(name: str, spec: DataSpec) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES or name in LISTS.values()
 
 
-def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[Clip]]]:
+def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[ClipFile]]]:
     """Returns the labels' names and the clips by split.
 
     Every folder that holds audio is a class, if there are at least two and no file lies outside of them.
@@ -44,11 +44,11 @@ def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[Cl
     labelled = len(found) > 1 and "" not in found
     classes = _in_order(found, spec.classes) if labelled else (UNLABELLED,)
     labels = parents if labelled else [UNLABELLED] * len(names)
-    clips = [Clip(name, root / name, label) for name, label in zip(names, labels, strict=True)]
+    clips = [ClipFile(name, root / name, label) for name, label in zip(names, labels, strict=True)]
     return classes, split_by_lists(clips, root) if has_lists(root) else split_by_name(clips)
 
 
-def read(clip: Clip, spec: DataSpec) -> np.ndarray:
+def read(clip: ClipFile, spec: DataSpec) -> np.ndarray:
     """Returns a clip's float32 audio `(n,)`, mono at the wanted rate; `CorruptClipError` where it cannot be read."""
     seconds = None if spec.trim_db else spec.length / spec.sample_rate + SPARE_SECONDS
     try:

@@ -1,12 +1,12 @@
 """What to prepare: the part of a config's `data` section that decides what the prepared clips are."""
 
 import dataclasses
-import os
 from pathlib import Path
 
+from diffwave_jax.cache import cache_folder
+from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SOURCES = ("speech_commands", "folder")
 
 
@@ -58,8 +58,7 @@ class DataSpec:
     @property
     def cache(self) -> Path:
         """The folder of all preparations."""
-        default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "diffwave_jax"
-        return Path(self.data_dir or default).expanduser()
+        return Path(self.data_dir).expanduser() if self.data_dir else cache_folder()
 
     @property
     def path(self) -> Path | None:

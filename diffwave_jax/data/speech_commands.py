@@ -10,8 +10,9 @@ import numpy as np
 
 from diffwave_jax.data import audio
 from diffwave_jax.data.archive import list_files
-from diffwave_jax.data.spec import DIGITS, DataSpec
-from diffwave_jax.data.splits import LISTS, Clip, read_list, split_by_lists
+from diffwave_jax.data.spec import DataSpec
+from diffwave_jax.data.splits import LISTS, ClipFile, read_list, split_by_lists
+from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 
 SC09_TRAIN_CLIPS = 31158
@@ -27,10 +28,10 @@ def wanted(name: str, spec: DataSpec) -> bool:
     return is_clip or name in LISTS.values()
 
 
-def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[Clip]]]:
+def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[ClipFile]]]:
     """Returns the labels' names and the clips by split."""
     names = list_files(root, lambda name: wanted(name, spec) and name not in LISTS.values())
-    clips = [Clip(name, root / name, PurePosixPath(name).parts[0]) for name in names]
+    clips = [ClipFile(name, root / name, PurePosixPath(name).parts[0]) for name in names]
     if not clips:
         raise UserError(
             f"data.archive: {spec.archive} has no clip of {', '.join(spec.classes)}; "
@@ -41,7 +42,7 @@ def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[Cl
     return spec.classes, splits
 
 
-def read(clip: Clip, spec: DataSpec) -> np.ndarray:
+def read(clip: ClipFile, spec: DataSpec) -> np.ndarray:
     """Returns a clip's float32 audio `(n,)`.
 
     Raises `UserError` where it is of another sample rate, `CorruptClipError` where it cannot be read.

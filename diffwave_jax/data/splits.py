@@ -10,7 +10,7 @@ UNLISTED_SHARE = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class ClipFile:
     """A file: its name within the data set, where it lies, and its label, "" for none."""
 
     name: str
@@ -24,7 +24,7 @@ class Clip:
         return speaker if separator else ""
 
 
-def split_by_lists(clips: list[Clip], root: Path) -> dict[str, list[Clip]]:
+def split_by_lists(clips: list[ClipFile], root: Path) -> dict[str, list[ClipFile]]:
     """Splits by the layout's lists of held-out clips: what neither names is `train`."""
     held_out = {name: split for split in LISTS for name in read_list(root, split)}
     splits = {split: [] for split in SPLITS}
@@ -33,7 +33,7 @@ def split_by_lists(clips: list[Clip], root: Path) -> dict[str, list[Clip]]:
     return splits
 
 
-def split_by_name(clips: list[Clip]) -> dict[str, list[Clip]]:
+def split_by_name(clips: list[ClipFile]) -> dict[str, list[ClipFile]]:
     """Holds out a twentieth for validation and one for the test, chosen by a digest of the name."""
     ranked = sorted(clips, key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
     share = len(clips) // UNLISTED_SHARE

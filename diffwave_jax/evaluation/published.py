@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 from scipy import linalg, special
 
-from diffwave_jax.evaluation.metrics import StatisticalBins, as_features, as_probabilities
+from diffwave_jax.evaluation.metrics import as_features, as_probabilities
 
 
 def frechet_distance(generated, reference):
@@ -56,9 +56,3 @@ def modified_inception_score(probabilities, num_pairs=10_000):
     probabilities = as_probabilities("probabilities", probabilities)
     first, second = np.random.RandomState(0).randint(len(probabilities), size=(num_pairs, 2)).T
     return float(np.exp(special.rel_entr(probabilities[first], probabilities[second]).sum(axis=1).mean()))
-
-
-def different_bins(generated, reference):
-    """Fraction of 50 cells of the reference features `(M, F)` whose share differs among the generated."""
-    bins = StatisticalBins(reference)
-    return bins.count_different(bins.assign(generated)) / len(bins.counts)

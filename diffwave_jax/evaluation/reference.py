@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from diffwave_jax.data import DataSpec, open_dataset
-from diffwave_jax.data.archive import fingerprint
+from diffwave_jax.data.archive import content_key
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation.recognition import BUNDLED, Progress, Recogniser, Recognition
 from diffwave_jax.files import complete
@@ -121,5 +121,5 @@ def _hear(spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress
 
 
 def _key(spec: DataSpec, recogniser: Recogniser) -> str:
-    content = fingerprint(spec.path, lambda name: True) if spec.path else "download"
+    content = content_key(spec.path, lambda name: True) if spec.path else "download"
     return hashlib.sha256(repr((spec, content, recogniser.fingerprint)).encode()).hexdigest()[:32]

@@ -26,7 +26,7 @@ CELL_WIDTH = 15
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """What an evaluation found.
 
     Attributes:

@@ -9,7 +9,7 @@ from diffwave_jax.evaluation.clips import Clips
 from diffwave_jax.evaluation.pictures import save_picture
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.evaluation.reference import Reference
-from diffwave_jax.evaluation.report import Report
+from diffwave_jax.evaluation.report import EvaluationReport
 from diffwave_jax.evaluation.scores import Scorer
 from diffwave_jax.files import complete, make_folder
 
@@ -25,7 +25,7 @@ def evaluate(
     protocol: str = "definition",
     num_resamples: int = 200,
     progress: Progress | None = None,
-) -> Report:
+) -> EvaluationReport:
     """Scores clips, and the real ones beside them, and writes table, data and picture into a folder.
 
     Args:
@@ -53,7 +53,7 @@ def evaluate(
         "protocol": protocol,
         "heard as": ", ".join(f"{name} {count}" for name, count in zip(recogniser.classes, said, strict=True)),
     }
-    report = Report(description, rows)
+    report = EvaluationReport(description, rows)
     save_picture(folder / PICTURE, clips, heard, reference, recogniser)
     for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
         with complete(folder / name) as partial:

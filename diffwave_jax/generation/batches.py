@@ -9,8 +9,8 @@ import numpy as np
 import psutil
 
 from diffwave_jax.errors import UserError
-from diffwave_jax.generation.chain import Chain, Clips, clip_keys, start_noise
-from diffwave_jax.generation.samplers import Coefficients, State
+from diffwave_jax.generation.chain import Chain, Conditions, clip_keys, start_noise
+from diffwave_jax.generation.samplers import ChainState, SamplerTable
 from diffwave_jax.kernels.rounding import divide_up, round_up
 
 OnStep = Callable[[int, int], None]
@@ -34,7 +34,7 @@ class Job:
       start: (n, length) the states to start from; None for each clip's own start noise.
     """
 
-    table: Coefficients
+    table: SamplerTable
     rows: range
     seed: int
     indices: np.ndarray
@@ -75,11 +75,11 @@ def reverse(
         yield job.indices[start : start + size], np.asarray(state.x)[: n - start]
 
 
-def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> State:
+def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> ChainState:
     keys = clip_keys(job.seed, job.indices[chosen])
     labels = None if job.labels is None else jnp.asarray(job.labels[chosen], jnp.int32)
     x = start_noise(keys, job.length) if job.start is None else jnp.asarray(job.start[chosen])
-    state, clips = State(x, jnp.zeros_like(x)), Clips(keys, labels)
+    state, clips = ChainState(x, jnp.zeros_like(x)), Conditions(keys, labels)
     if steps.on_step is None:
         return chain.run(job.table, state, clips, job.rows)
     for row in job.rows:
@@ -94,7 +94,7 @@ class _Steps:
     def __init__(self, total: int, on_step: OnStep | None):
         self.on_step, self._total, self._done = on_step, total, 0
 
-    def count(self, state: State) -> None:
+    def count(self, state: ChainState) -> None:
         jax.block_until_ready(state)
         self._done += 1
         self.on_step(self._done, self._total)

@@ -19,14 +19,14 @@ from jax.sharding import PartitionSpec as P
 
 from diffwave_jax.diffusion import noise_in
 from diffwave_jax.generation import samplers
-from diffwave_jax.generation.samplers import Coefficients, State
+from diffwave_jax.generation.samplers import ChainState, SamplerTable
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
 
 START = 0  # what a clip's key is folded with for its start noise; step i of the table uses i + 1
 
 
-class Clips(NamedTuple):
+class Conditions(NamedTuple):
     """The clips of a batch.
 
     Attributes:
@@ -60,14 +60,14 @@ class Network:
     Attributes:
       graph: its structure.
       params: its weights.
-      kernels: the S4 kernels that all steps share.
+      filters: the S4 layers' filter spectra, which all steps share.
       n_labels: number of its labels, which is also the label that means "none"; 0 if it is unconditional.
       prediction: what its output stands for, one of `diffwave_jax.diffusion.PREDICTIONS`.
     """
 
     graph: nnx.GraphDef
     params: dict[str, jax.Array]
-    kernels: tuple
+    filters: tuple
     n_labels: int = 0
     prediction: str = "noise"
 
@@ -85,7 +85,7 @@ class Chain:
         self._mesh = Mesh(np.array(devices), ("clips",))
         self._network = network
         self._num_steps = num_steps
-        self._shared = jax.device_put((network.params, network.kernels), NamedSharding(self._mesh, P()))
+        self._shared = jax.device_put((network.params, network.filters), NamedSharding(self._mesh, P()))
         self._compiled: dict[tuple, Callable] = {}
 
     @property
@@ -93,7 +93,7 @@ class Chain:
         """Devices a batch is spread over; a batch size must be a multiple of it."""
         return self._mesh.size
 
-    def run(self, table: Coefficients, state: State, clips: Clips, rows: range | None = None) -> State:
+    def run(self, table: SamplerTable, state: ChainState, clips: Conditions, rows: range | None = None) -> ChainState:
         """The rows of `table` in turn (all of them if `rows` is None), applied to a batch.
 
         Guidance is classifier-free (Ho and Salimans, arXiv 2207.12598): a row of scale 1 is the plain conditional
@@ -119,10 +119,10 @@ class Chain:
         plan = self._program((batch, length), guided=guided).memory_analysis()
         return plan.temp_size_in_bytes + plan.output_size_in_bytes
 
-    def _padded(self, table: Coefficients) -> Coefficients:
+    def _padded(self, table: SamplerTable) -> SamplerTable:
         """The table in float32 with T rows, so that its shape, and with it the program, is always the same."""
         missing = self._num_steps - len(table.timestep)
-        return Coefficients(*(np.pad(column, (0, missing)).astype(np.float32) for column in table))
+        return SamplerTable(*(np.pad(column, (0, missing)).astype(np.float32) for column in table))
 
     def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
         if (shape, guided) not in self._compiled:
@@ -140,19 +140,19 @@ class Chain:
         audio = array(shape, jnp.float32, P("clips"))
         keys = array(shape[:1], jax.random.key(0).dtype, P("clips"))
         labels = array(shape[:1], jnp.int32, P("clips")) if self._network.n_labels else None
-        table = Coefficients(*(array((self._num_steps,), jnp.float32, P()) for _ in Coefficients._fields))
+        table = SamplerTable(*(array((self._num_steps,), jnp.float32, P()) for _ in SamplerTable._fields))
         shared = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), self._shared)
         bounds = array((2,), jnp.int32, P())
-        return shared, table, State(audio, audio), Clips(keys, labels), bounds
+        return shared, table, ChainState(audio, audio), Conditions(keys, labels), bounds
 
 
-def _reverse(network: Network, guided: bool, shared, table, state, clips, bounds) -> State:
+def _reverse(network: Network, guided: bool, shared, table, state, clips, bounds) -> ChainState:
     """Rows bounds[0] to bounds[1] - 1 of the table; their guidance counts only if `guided`."""
-    params, kernels = shared
+    params, filters = shared
 
     def predict(x, row, labels):
         t = jnp.broadcast_to(row.timestep, x.shape[:1])
-        return weights.merge(network.graph, params)(x, t, labels, kernels=kernels)
+        return weights.merge(network.graph, params)(x, t, labels, filters=filters)
 
     def predict_guided(x, row, labels):
         both = jnp.concatenate([labels, jnp.full_like(labels, network.n_labels)])

@@ -1,7 +1,6 @@
 """A trained model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import Job, OnStep, reverse
 from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
-from diffwave_jax.generation.samplers import Coefficients, plan
+from diffwave_jax.generation.samplers import SamplerTable, plan
 from diffwave_jax.generation.settings import ANCESTRAL, Settings
 from diffwave_jax.models import build, labels, weights
 from diffwave_jax.models.compiling import jit
@@ -64,11 +63,7 @@ class Generator:
     @functools.cached_property
     def fingerprint(self) -> str:
         """12 hexadecimal digits that tell these weights from any others."""
-        digest = hashlib.sha256()
-        for name in sorted(self._params):
-            digest.update(name.encode())
-            digest.update(np.asarray(self._params[name]).tobytes())
-        return digest.hexdigest()[:12]
+        return weights.fingerprint(self._params)
 
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,).
@@ -76,7 +71,7 @@ class Generator:
         Of a conditional model, `label` (B,) is the class, or what `diffwave_jax.models.labels` says.
         """
         x, t = jnp.asarray(x), jnp.asarray(t)
-        output = _output(self._graph, self._params, self._kernels(), x, t, label)
+        output = _output(self._graph, self._params, self._filters(), x, t, label)
         return self.diffusion.predicted_noise(output, x, t)
 
     def generate(
@@ -195,10 +190,10 @@ class Generator:
         """Evaluations of the network that a clip takes, from level `start` if given; errors as `generate`."""
         return len(self._table(settings, start).timestep)
 
-    def _table(self, settings: Settings, start: int | None = None) -> Coefficients:
+    def _table(self, settings: Settings, start: int | None = None) -> SamplerTable:
         return table(self.diffusion, settings, self.config.model, start)
 
-    def _first_below(self, table: Coefficients, interp_t: int) -> int:
+    def _first_below(self, table: SamplerTable, interp_t: int) -> int:
         """The first row of the table whose step lies below `interp_t`."""
         most = self.diffusion.num_steps - 1
         if not 1 <= interp_t <= most:
@@ -212,7 +207,7 @@ class Generator:
         rows = range(first, len(table.timestep))
         return self._states(w, table, settings, rows=rows, indices=indices, on_step=on_step) / self._scale
 
-    def _states(self, x, table: Coefficients, settings, *, rows=None, indices=None, on_step=None) -> np.ndarray:
+    def _states(self, x, table: SamplerTable, settings, *, rows=None, indices=None, on_step=None) -> np.ndarray:
         """What `rows` of the table make of the states `x` (n, L), all rows and clips 0 to n - 1 unless told."""
         x = np.asarray(x, np.float32)
         if x.ndim != 2 or x.shape[1] != self.length or not len(x):
@@ -221,7 +216,7 @@ class Generator:
         job = job if rows is None else replace(job, rows=rows)
         return np.concatenate([states for _, states in reverse(self._chain, job, on_step=on_step)])
 
-    def _job(self, table: Coefficients, settings: Settings, indices: Sequence[int], start=None) -> Job:
+    def _job(self, table: SamplerTable, settings: Settings, indices: Sequence[int], start=None) -> Job:
         indices = np.asarray(indices)
         model = self.config.model
         wanted = [settings.label_of(index, model.n_classes, model.n_speakers) for index in indices.tolist()]
@@ -236,15 +231,15 @@ class Generator:
     @functools.cached_property
     def _chain(self) -> Chain:
         n_labels = labels.count(self.config.model.n_classes, self.config.model.n_speakers)
-        network = Network(self._graph, self._params, self._kernels(), n_labels, self.diffusion.prediction)
+        network = Network(self._graph, self._params, self._filters(), n_labels, self.diffusion.prediction)
         return Chain(network, self.diffusion.num_steps, jax.local_devices())
 
-    @functools.cache  # noqa: B019 - one model is loaded and kept, its kernels with it
-    def _kernels(self) -> tuple:
-        return _s4_kernels(self._graph, self._params)
+    @functools.cache  # noqa: B019 - one model is loaded and kept, its filters with it
+    def _filters(self) -> tuple:
+        return _filters(self._graph, self._params)
 
 
-def table(diffusion: Diffusion, settings: Settings, model: ConfigDict, start: int | None = None) -> Coefficients:
+def table(diffusion: Diffusion, settings: Settings, model: ConfigDict, start: int | None = None) -> SamplerTable:
     """What settings mean for a config's `model`: a sampler's table, from level `start` if given, with its guidance.
 
     Raises:
@@ -291,10 +286,10 @@ def check_weights(found: Mapping[str, np.ndarray], expected: Mapping[str, jax.Sh
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _s4_kernels(graph: nnx.GraphDef, params: dict) -> tuple:
-    return weights.merge(graph, params).s4_kernels()
+def _filters(graph: nnx.GraphDef, params: dict) -> tuple:
+    return weights.merge(graph, params).filters()
 
 
 @functools.partial(jit, static_argnums=0)
-def _output(graph: nnx.GraphDef, params: dict, kernels: tuple, x, t, label) -> jax.Array:
-    return weights.merge(graph, params)(x, t, label, kernels=kernels)
+def _output(graph: nnx.GraphDef, params: dict, filters: tuple, x, t, label) -> jax.Array:
+    return weights.merge(graph, params)(x, t, label, filters=filters)

@@ -44,7 +44,7 @@ class ClassifierConfig:
             raise ValueError(f"channels must be multiples of 8, one for each stage, got {self.channels}")
 
 
-class ResidualBlock(nnx.Module):
+class ClassifierBlock(nnx.Module):
     """Two normalised convolutions over time and a shortcut, pre-activation (He et al., arXiv 1603.05027)."""
 
     def __init__(self, in_features: int, out_features: int, width: int, stride: int, *, rngs: nnx.Rngs):
@@ -79,7 +79,7 @@ class Classifier(nnx.Module):
         blocks = []
         for channels in config.channels:
             for stride in [2] + [1] * (config.blocks - 1):
-                blocks.append(ResidualBlock(width, channels, config.width, stride, rngs=rngs))
+                blocks.append(ClassifierBlock(width, channels, config.width, stride, rngs=rngs))
                 width = channels
         self.blocks = nnx.List(blocks)
         self.norm = group_norm(width, rngs=rngs)

@@ -1,9 +1,10 @@
-"""Linear layers and layer normalisation, with gradients written for XLA on CPU."""
+"""Linear layers and layer normalisation, whose gradients on CPU are written for its compiler."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffwave_jax.kernels.target import target
 from diffwave_jax.models import sums
 from diffwave_jax.models.initial import uniform_fan_in
 
@@ -16,9 +17,14 @@ def check_dtype(dtype: str) -> None:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
 
 
-@jax.custom_vjp
 def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`x @ kernel` for x (..., in) and kernel (in, out), with a gradient written for XLA on CPU.
+    """`x @ kernel` for x (..., in) and kernel (in, out)."""
+    return _cpu_matmul(x, kernel) if target().platform == "cpu" else x @ kernel
+
+
+@jax.custom_vjp
+def _cpu_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`x @ kernel` with a gradient written for XLA on CPU.
 
     Left to itself XLA transposes all rows of the cotangent in memory, and evaluates anew what it is made of in that
     order, before it multiplies; a product per clip and one small sum take a third of the time. That product is up to a
@@ -28,7 +34,7 @@ def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _matmul_forward(x, kernel):
-    return matmul(x, kernel), (x, kernel)
+    return _cpu_matmul(x, kernel), (x, kernel)
 
 
 def _matmul_backward(saved, dy):
@@ -40,12 +46,16 @@ def _matmul_backward(saved, dy):
     return dy @ kernel.T, gradient
 
 
-matmul.defvjp(_matmul_forward, _matmul_backward)
+_cpu_matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
+def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """`x + bias` for x (..., H) and bias (H,)."""
+    return _cpu_add_bias(x, bias) if target().platform == "cpu" else x + bias
 
 
 @jax.custom_vjp
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """`x + bias` for x (..., H) and bias (H,), whose gradient is a sum over rows."""
+def _cpu_add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     return x + bias
 
 
@@ -53,7 +63,7 @@ def _add_bias_backward(_, dy):
     return dy, sums.over_rows(dy).astype(dy.dtype)
 
 
-add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), _add_bias_backward)
+_cpu_add_bias.defvjp(lambda x, bias: (_cpu_add_bias(x, bias), None), _add_bias_backward)
 
 
 class Linear(nnx.Module):
@@ -97,12 +107,15 @@ class LayerNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(..., features) to (..., features)."""
-        return _layer_norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
+        norm = _cpu_layer_norm if target().platform == "cpu" else _layer_norm
+        return norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
 
 
-@jax.custom_vjp
 def _layer_norm(x, scale, bias):
     return _layer_norm_forward(x, scale, bias)[0]
+
+
+_cpu_layer_norm = jax.custom_vjp(_layer_norm)
 
 
 def _layer_norm_forward(x, scale, bias):
@@ -124,4 +137,4 @@ def _layer_norm_backward(saved, dy):
     return dx.astype(x.dtype), sums.over_rows(dy * normal), sums.over_rows(dy)
 
 
-_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)
+_cpu_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

@@ -10,7 +10,7 @@ from flax import nnx
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import Linear, check_dtype
-from diffwave_jax.models.layers import StepEmbedding, WeightNormConv, WeightNormLinear
+from diffwave_jax.models.layers import STEP_FEATURES, StepEmbedding, WeightNormConv, WeightNormLinear
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +49,13 @@ class ResidualBlock(nnx.Module):
     """One gated block: step embedding added, dilated convolution, gate, then residual and skip outputs."""
 
     def __init__(self, channels: int, dilation: int, *, dtype, rngs: nnx.Rngs):
-        self.step = Linear(512, channels, dtype=dtype, rngs=rngs)
+        self.step = Linear(STEP_FEATURES, channels, dtype=dtype, rngs=rngs)
         self.dilated = WeightNormConv(channels, 2 * channels, 3, dilation=dilation, dtype=dtype, rngs=rngs)
         self.residual = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
         self.skip = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, embedding: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """State (B, L, C) and embedding (B, 512) to the next state and the skip output, both (B, L, C)."""
+        """State (B, L, C) and embedding (B, STEP_FEATURES) to the next state and the skip output, both (B, L, C)."""
         # The released models add the embedding in place, so the residual path carries it too.
         x = x + self.step(embedding)[:, None]
         tanh_half, gate_half = jnp.split(self.dilated(x), 2, axis=-1)
@@ -84,19 +84,19 @@ class DiffWave(nnx.Module):
         self.output1 = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
         self.output2 = Linear(channels, 1, init=nnx.initializers.zeros, rngs=rngs)
 
-    def s4_kernels(self, length: int | None = None) -> tuple:
-        """Nothing: DiffWave has no S4 kernels (the counterpart of `SaShiMi.s4_kernels`)."""
+    def filters(self, length: int | None = None) -> tuple:
+        """The empty tuple: DiffWave has no S4 layers. `SaShiMi.filters` is the counterpart."""
         del length
         return ()
 
-    def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple = ()) -> jax.Array:
+    def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, filters: tuple = ()) -> jax.Array:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
 
         Args:
           x: (B, L) noisy audio.
           t: (B,) diffusion steps.
           label: (B,) see `diffwave_jax.models.labels`, only if the network is conditional; None for no label.
-          kernels: ignored.
+          filters: ignored.
         """
         embedding = self.embedding(t, label)
         block_call = weights.remat(ResidualBlock.__call__) if self.config.remat else ResidualBlock.__call__

@@ -66,13 +66,13 @@ def length_corrected(C: np.ndarray, log_dt: np.ndarray, l_max: int) -> np.ndarra
     corrected = np.empty_like(C, np.complex128)
     for h, dt in enumerate(np.exp(np.asarray(log_dt, np.float64))):
         # In the real basis the powers cost a quarter; C lives in the basis V, where dA is V^* (.) V.
-        power = np.linalg.matrix_power(_bilinear(state.A, dt), l_max)
+        power = np.linalg.matrix_power(bilinear(state.A, dt), l_max)
         moved = (full[:, h] @ state.V.conj().T) @ power @ state.V
         corrected[:, h] = (full[:, h] - moved)[:, : C.shape[-1]]
     return corrected
 
 
-def _bilinear(A: np.ndarray, dt: float) -> np.ndarray:
-    """The bilinear discretisation of the state matrix `A` (N, N) with step `dt` (S4, equation 3)."""
-    identity = np.eye(len(A))
-    return np.linalg.solve(identity - dt / 2 * A, identity + dt / 2 * A)
+def bilinear(A: np.ndarray, dt: np.ndarray | float) -> np.ndarray:
+    """Bilinear discretisations (..., N, N) of state matrices `A` (..., N, N) with steps `dt` (...) (S4, equation 3)."""
+    half_step, identity = np.asarray(dt)[..., None, None] / 2 * A, np.eye(A.shape[-1])
+    return np.linalg.solve(identity - half_step, identity + half_step)

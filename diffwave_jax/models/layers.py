@@ -10,6 +10,7 @@ from diffwave_jax.models.dense import Linear, add_bias, matmul
 from diffwave_jax.models.initial import on_host, random_on_host, uniform_fan_in
 
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
+STEP_FEATURES = 512  # width of the step embedding, which every block listens to
 
 
 def gelu(x: jax.Array) -> jax.Array:
@@ -116,7 +117,13 @@ class StepEmbedding(nnx.Module):
     """
 
     def __init__(
-        self, n_classes: int = 0, n_speakers: int = 0, features: int = 128, out_features: int = 512, *, rngs: nnx.Rngs
+        self,
+        n_classes: int = 0,
+        n_speakers: int = 0,
+        features: int = 128,
+        out_features: int = STEP_FEATURES,
+        *,
+        rngs: nnx.Rngs,
     ):
         self.fc1 = Linear(features, out_features, rngs=rngs)
         self.fc2 = Linear(out_features, out_features, rngs=rngs)

@@ -85,7 +85,7 @@ class S4(nnx.Module):
         self.output = Linear(d_model, 2 * d_model if glu else d_model, dtype=dtype, rngs=rngs)
         self.glu = glu
 
-    def spectrum(self, length: int) -> jax.Array:
+    def filter(self, length: int) -> jax.Array:
         """Spectrum (H, length) complex64 of the whole filter, to be computed once and used on many inputs.
 
         Both kernels and the skip term D lie in one filter, see `filter_spectrum`.
@@ -93,14 +93,14 @@ class S4(nnx.Module):
         forward, backward = self.kernel(length)
         return filter_spectrum(forward.at[:, 0].add(self.D[...]), backward)
 
-    def __call__(self, u: jax.Array, spectrum: jax.Array) -> jax.Array:
-        """(B, L, H) to (B, L, H), with `spectrum` from `self.spectrum(L)`."""
-        y = self.output(gelu(convolve(u, spectrum).astype(self.output.dtype)))
+    def __call__(self, u: jax.Array, filter: jax.Array) -> jax.Array:
+        """(B, L, H) to (B, L, H), with `filter` (H, L) from `self.filter(L)`."""
+        y = self.output(gelu(convolve(u, filter).astype(self.output.dtype)))
         return nnx.glu(y) if self.glu else y
 
 
-def spectra(layers: list[S4], length: int) -> jax.Array | tuple:
-    """`spectrum(length)` of layers that are alike, one after another: (layers, H, length); () if there are none.
+def stacked_filters(layers: list[S4], length: int) -> jax.Array | tuple:
+    """`filter(length)` of layers that are alike, computed one after another: (layers, H, length); () for no layers.
 
     XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each.
     """
@@ -108,7 +108,7 @@ def spectra(layers: list[S4], length: int) -> jax.Array | tuple:
         return ()
     graph = weights.split(layers[0])[0]
     stacked = jax.tree.map(lambda *values: jnp.stack(values), *(weights.split(layer)[1] for layer in layers))
-    return jax.lax.map(lambda values: weights.merge(graph, values).spectrum(length), stacked)
+    return jax.lax.map(lambda values: weights.merge(graph, values).filter(length), stacked)
 
 
 def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:

@@ -12,8 +12,8 @@ from diffwave_jax.kernels.backends import IMPLEMENTATIONS
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import LayerNorm, Linear, check_dtype
-from diffwave_jax.models.layers import StepEmbedding, WeightNormLinear, gelu
-from diffwave_jax.models.s4 import S4, spectra
+from diffwave_jax.models.layers import STEP_FEATURES, StepEmbedding, WeightNormLinear, gelu
+from diffwave_jax.models.s4 import S4, stacked_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +98,21 @@ class SaShiMiConfig:
 
 
 class S4Block(nnx.Module):
-    """`x + S4(LayerNorm(x) + Linear(embedding))`; knows its stage, which decides its length."""
+    """`x + S4(LayerNorm(x) + Linear(embedding))`.
 
-    def __init__(self, d_model: int, stage: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+    Args:
+      d_model: channels H.
+      stage: its stage, which decides its length.
+      place: which of the stage's S4 blocks it is, in execution order: where its filter stands among the stage's.
+      config: the network's size.
+      rngs: source of the initial values.
+    """
+
+    def __init__(self, d_model: int, stage: int, place: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
-        self.stage = stage
+        self.stage, self.place = stage, place
         self.norm = LayerNorm(d_model, dtype=dtype, rngs=rngs)
-        self.step = Linear(512, d_model, dtype=dtype, rngs=rngs)
+        self.step = Linear(STEP_FEATURES, d_model, dtype=dtype, rngs=rngs)
         self.s4 = S4(
             d_model,
             glu=config.glu,
@@ -116,9 +124,9 @@ class S4Block(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: jax.Array, embedding: jax.Array, spectrum: jax.Array) -> jax.Array:
-        """(B, L, H) to (B, L, H), with the step's embedding (B, 512) and the filter (H, L) of `s4.spectrum`."""
-        return x + self.s4(self.norm(x) + self.step(embedding)[:, None], spectrum)
+    def __call__(self, x: jax.Array, embedding: jax.Array, filter: jax.Array) -> jax.Array:
+        """(B, L, H) to (B, L, H), with the step's embedding (B, STEP_FEATURES) and the filter (H, L) of `s4.filter`."""
+        return x + self.s4(self.norm(x) + self.step(embedding)[:, None], filter)
 
 
 class FeedForwardBlock(nnx.Module):
@@ -191,7 +199,7 @@ class SaShiMi(nnx.Module):
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
         self.output2 = Linear(config.d_model, 1, init=nnx.initializers.zeros, rngs=rngs)
 
-    def s4_kernels(self, length: int | None = None) -> tuple:
+    def filters(self, length: int | None = None) -> tuple:
         """The S4 layers' filter spectra for clips of `length` samples (default: the config's).
 
         One array (layers, H, samples) complex64 for each stage, its layers in execution order. They depend on neither
@@ -199,13 +207,14 @@ class SaShiMi(nnx.Module):
         """
         lengths = self.config.stage_lengths(length or self.config.length)
         blocks = [layer for layer in [*self.down, *self.center, *self.up] if isinstance(layer, S4Block)]
+        blocks.sort(key=lambda block: block.place)
         return tuple(
-            spectra([block.s4 for block in blocks if block.stage == stage], samples)
+            stacked_filters([block.s4 for block in blocks if block.stage == stage], samples)
             for stage, samples in enumerate(lengths)
         )
 
     def __call__(
-        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, kernels: tuple | None = None
+        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, filters: tuple | None = None
     ) -> jax.Array:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
 
@@ -213,15 +222,15 @@ class SaShiMi(nnx.Module):
           x: (B, L) noisy audio, L a multiple of the product of `pool`.
           t: (B,) diffusion steps.
           label: (B,) see `diffwave_jax.models.labels`, only if the network is conditional; None for no label.
-          kernels: what `s4_kernels(L)` returned; None computes them here.
+          filters: what `filters(L)` returned; None computes them here.
         """
-        filters = [iter(stage) for stage in (self.s4_kernels(x.shape[1]) if kernels is None else kernels)]
+        filters = self.filters(x.shape[1]) if filters is None else filters
         embedding = self.embedding(t, label)
 
         def run(layer, h):
             call = weights.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
             if isinstance(layer, S4Block):
-                return materialized(call(layer, h, embedding, next(filters[layer.stage])))
+                return materialized(call(layer, h, embedding, filters[layer.stage][layer.place]))
             return materialized(call(layer, h))
 
         h = nnx.relu(self.input(x[..., None]))
@@ -250,11 +259,12 @@ class SaShiMi(nnx.Module):
         return h + stage_input
 
 
-def _stage_blocks(stage: int, config: SaShiMiConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
+def _stage_blocks(stage: int, config: SaShiMiConfig, rngs: nnx.Rngs, *, first: int = 0) -> list[nnx.Module]:
+    """The blocks of a stage in one direction; its S4 blocks are the stage's `first` and those after it."""
     d_model = config.d_model * config.expand**stage
     blocks: list[nnx.Module] = []
-    for _ in range(config.n_layers[stage]):
-        blocks += [S4Block(d_model, stage, config, rngs=rngs), FeedForwardBlock(d_model, config, rngs=rngs)]
+    for place in range(first, first + config.n_layers[stage]):
+        blocks += [S4Block(d_model, stage, place, config, rngs=rngs), FeedForwardBlock(d_model, config, rngs=rngs)]
     return blocks
 
 
@@ -271,5 +281,5 @@ def _up_layers(config: SaShiMiConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
     layers: list[nnx.Module] = []
     for stage, pool in reversed(list(enumerate(config.pool))):
         layers.append(UpPool(config.d_model * config.expand**stage, pool, config, rngs=rngs))
-        layers += _stage_blocks(stage, config, rngs)
+        layers += _stage_blocks(stage, config, rngs, first=config.n_layers[stage] if config.unet else 0)
     return layers

@@ -1,8 +1,10 @@
 """A network's weights as one flat dict `{dotted name: array}`."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 import jax
+import numpy as np
 from flax import nnx
 
 Weights = dict[str, jax.Array]
@@ -38,6 +40,15 @@ def abstract(build: Callable[[], nnx.Module]) -> tuple[nnx.GraphDef, dict[str, j
 def count(weights: Mapping[str, jax.Array]) -> int:
     """Number of parameters."""
     return sum(value.size for value in weights.values())
+
+
+def fingerprint(weights: Mapping[str, jax.Array]) -> str:
+    """12 hexadecimal digits that tell these weights, with their names, from any others."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(np.asarray(weights[name]).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _dotted(path: tuple) -> str:

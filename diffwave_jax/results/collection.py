@@ -21,7 +21,7 @@ PICTURE = "grid.png"
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class FolderReport:
     """What a folder holds after a run.
 
     Attributes:
@@ -49,7 +49,7 @@ def generate_into(
     overwrite: bool = False,
     batch_size: int | None = None,
     on_progress: Callable[[float, int], None] | None = None,
-) -> Report:
+) -> FolderReport:
     """Makes those of `n` clips that the folder lacks, then its picture and gallery.
 
     Every clip is written as soon as its batch is done, so a stopped run loses one batch at most. With several hosts
@@ -101,7 +101,7 @@ def save_into(
     normalize: bool = False,
     overwrite: bool = False,
     **made_by,
-) -> Report:
+) -> FolderReport:
     """Makes `n` clips in one go, unless the folder holds them, then their picture and gallery.
 
     Args:
@@ -155,7 +155,7 @@ def _record(generator: Generator, settings: Settings, index: int, normalize: boo
     }
 
 
-def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> Report:
+def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> FolderReport:
     """Picture, gallery and report, by the first host, once every host has written its clips."""
     _wait_for_all("clips written")
     paths = list(clips_folder.clips_in(folder).values())[:n]
@@ -163,7 +163,7 @@ def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> Report:
         write_grid(folder / PICTURE, [wav.read(path) for path in paths[:MOST]])
         write_gallery(folder, paths, f"Clips from a {generator.config.model.name} model", PICTURE)
     clipped = [count for path in paths if (count := wav.read_record(path).get(clips_folder.OUT_OF_RANGE, 0))]
-    return Report(len(paths), made, len(clipped), sum(clipped), folder / page_name(1))
+    return FolderReport(len(paths), made, len(clipped), sum(clipped), folder / page_name(1))
 
 
 def _wait_for_all(what: str) -> None:

@@ -48,7 +48,7 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _clip(clip: wav.Clip) -> dict:
+def _clip(clip: wav.WavClip) -> dict:
     """What the template shows of a clip."""
     digit = clip.record.get("digit")
     name = clip.path.stem.split("_")[0]

@@ -11,12 +11,12 @@ from diffwave_jax.files import complete
 from diffwave_jax.kernels.rounding import divide_up
 from diffwave_jax.results.folder import clip_name
 from diffwave_jax.results.spectrogram import RANGE_DB, mel_decibels
-from diffwave_jax.results.wav import Clip
+from diffwave_jax.results.wav import WavClip
 
 MOST = 64  # clips in one picture
 
 
-def write_grid(path: Path, clips: Sequence[Clip]) -> None:
+def write_grid(path: Path, clips: Sequence[WavClip]) -> None:
     """Writes the first 64 clips as a PNG, as square a grid as they make."""
     clips = clips[:MOST]
     columns = int(np.ceil(np.sqrt(len(clips))))
@@ -32,7 +32,7 @@ def write_grid(path: Path, clips: Sequence[Clip]) -> None:
         figure.savefig(partial, format="png", dpi=120)
 
 
-def _draw(figure: Figure, cell, clip: Clip) -> None:
+def _draw(figure: Figure, cell, clip: WavClip) -> None:
     parts = cell.subgridspec(2, 1, height_ratios=(1, 2), hspace=0.04)
     seconds = len(clip.audio) / clip.sample_rate
     wave, mel = (figure.add_subplot(part) for part in parts)

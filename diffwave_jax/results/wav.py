@@ -17,7 +17,7 @@ NORMALIZED_PEAK = 0.95
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Clip:
+class WavClip:
     """A clip as it lies in a file.
 
     Attributes:
@@ -65,7 +65,7 @@ def write(path: Path, samples: np.ndarray, sample_rate: int, record: Mapping) ->
         file.write(samples)
 
 
-def read(path: Path) -> Clip:
+def read(path: Path) -> WavClip:
     """The clip in a WAV file that `write` wrote.
 
     Raises:
@@ -73,7 +73,7 @@ def read(path: Path) -> Clip:
     """
     try:
         with soundfile.SoundFile(path) as file:
-            return Clip(path, file.read(dtype="float32"), file.samplerate, _record(file))
+            return WavClip(path, file.read(dtype="float32"), file.samplerate, _record(file))
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path} cannot be read as audio ({error}): remove it, and it is made again") from error
 

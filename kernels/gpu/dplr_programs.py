@@ -1,7 +1,8 @@
 """The programs of the fused DPLR kernels: what one of them does with a block of nodes, in any Pallas backend.
 
 Values are float32 arrays of nodes, states broadcast against them; loops run over states or blocks of nodes. `index` is
-a program's position in the grid, `arithmetic` the backend's. References have the layout of `diffwave_jax.kernels.gpu.dplr`.
+a program's position in the grid, `arithmetic` the backend's. References have the layout that
+`diffwave_jax.kernels.gpu.dplr` gives them.
 """
 
 from collections.abc import Callable, Sequence

@@ -18,8 +18,7 @@ from diffwave_jax.convert.to_torch import kernel_nodes, write_torch
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer, resumed_adam
-
-from .helpers import MODELS, random_contents
+from tests.helpers.torch_files import MODELS, random_contents
 
 OPTIONS = {"sashimi": {}, "diffwave": {"dilation_cycle": 2, "length": 64}}
 

@@ -22,8 +22,7 @@ from diffwave_jax.models import build, weights
 from diffwave_jax.training.optimizer import make_optimizer, resumed_adam
 from diffwave_jax.training.run_checkpoints import RunCheckpoints
 from diffwave_jax.training.step import init_state
-
-from .helpers import golden_folder
+from tests.helpers.torch_files import golden_folder
 
 pytestmark = pytest.mark.skipif(golden_folder() is None, reason="the reference results are not beside the project")
 

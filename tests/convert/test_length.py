@@ -4,8 +4,7 @@ import pytest
 from diffwave_jax.convert import length
 from diffwave_jax.errors import UserError
 from diffwave_jax.kernels import dplr_kernel
-
-from .helpers import MODELS, random_contents
+from tests.helpers.torch_files import MODELS, random_contents
 
 
 def kernel(weights: dict, name: str, l_max: int) -> np.ndarray:

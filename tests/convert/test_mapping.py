@@ -8,8 +8,7 @@ from diffwave_jax.convert.from_torch import PREFIX
 from diffwave_jax.convert.infer import infer_model
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import model_config
-
-from .helpers import MODELS, golden_folder
+from tests.helpers.torch_files import MODELS, golden_folder
 
 RELEASED = {"sashimi": (656, 23_478_785), "diffwave": (408, 24_071_681)}
 

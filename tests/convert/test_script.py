@@ -4,8 +4,7 @@ import torch
 import convert_torch_ckpt
 from diffwave_jax import cli
 from diffwave_jax.convert.to_torch import write_torch
-
-from .helpers import MODELS, random_contents
+from tests.helpers.torch_files import MODELS, random_contents
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import torch
 from diffwave_jax.convert.torch_pickle import TensorReference
 from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.errors import UserError
-
-from .fuzz_reader import fuzz, read_tensors, small_checkpoints
-from .helpers import golden_folder
+from tests.helpers.fuzz_reader import fuzz, read_tensors, small_checkpoints
+from tests.helpers.torch_files import golden_folder
 
 GLOBAL, REDUCE, STOP = b"c", b"R", b"."
 
@@ -262,7 +261,7 @@ def test_a_missing_file_and_a_folder(tmp_path):
 
 
 def test_mutated_files_end_in_values_or_in_an_error():
-    """`python tests/convert/fuzz_reader.py --files 100000` looks further."""
+    """`python tests/helpers/fuzz_reader.py --files 100000` looks further."""
     outcomes, failures = fuzz(1500, seed=20)
     assert failures == []
     assert outcomes["read, as it was"] > 50  # mutations of padding and unused fields

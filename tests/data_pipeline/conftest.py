@@ -1,8 +1,8 @@
 import pytest
 
 from diffwave_jax.data import open_dataset
-
-from .helpers import write_layout
+from diffwave_jax.digits import DIGITS
+from tests.helpers.audio_files import write_layout
 
 
 @pytest.fixture
@@ -15,6 +15,6 @@ def config(tmp_path):
 def ten_clips(tmp_path_factory):
     """A prepared data set of ten clips with labels 0 to 9, one each."""
     folder = tmp_path_factory.mktemp("ten_clips")
-    words = dict.fromkeys(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), 1)
+    words = dict.fromkeys(DIGITS, 1)
     archive = write_layout(folder / "clips", words)
     return open_dataset({"archive": str(archive), "data_dir": str(folder / "prepared"), "length": 400})

@@ -2,10 +2,9 @@ import os
 
 import pytest
 
-from diffwave_jax.data.archive import fingerprint, list_files, unpack
+from diffwave_jax.data.archive import content_key, list_files, unpack
 from diffwave_jax.errors import UserError
-
-from .helpers import pack
+from tests.helpers.audio_files import pack
 
 
 def everything(name):
@@ -68,16 +67,16 @@ def test_fingerprint_of_an_archive_follows_its_content(root, tmp_path):
     (root / "b.txt").write_bytes(b"TEXT")
     pack(root, second)
     os.utime(second, ns=(0, first.stat().st_mtime_ns))
-    assert fingerprint(first, everything) != fingerprint(second, everything)
-    assert fingerprint(first, everything) == fingerprint(first, everything)
+    assert content_key(first, everything) != content_key(second, everything)
+    assert content_key(first, everything) == content_key(first, everything)
 
 
 def test_fingerprint_of_a_folder_follows_wanted_files_only(root):
     def wanted(name):
         return name.endswith(".wav")
 
-    before = fingerprint(root, wanted)
+    before = content_key(root, wanted)
     (root / "b.txt").write_bytes(b"other text")
-    assert fingerprint(root, wanted) == before
+    assert content_key(root, wanted) == before
     (root / "a/1.wav").write_bytes(b"longer than before")
-    assert fingerprint(root, wanted) != before
+    assert content_key(root, wanted) != before

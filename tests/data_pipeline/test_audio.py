@@ -4,8 +4,7 @@ import pytest
 
 from diffwave_jax.data import audio
 from diffwave_jax.data.spec import DataSpec
-
-from .helpers import RATE, tone, write_wav
+from tests.helpers.audio_files import RATE, tone, write_wav
 
 
 def test_reads_pcm16_exactly(tmp_path):

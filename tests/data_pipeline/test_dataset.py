@@ -12,8 +12,7 @@ import pytest
 
 from diffwave_jax.data import open_dataset
 from diffwave_jax.errors import UserError
-
-from .helpers import write_layout
+from tests.helpers.audio_files import write_layout
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import tensorflow_datasets as tfds
 
 from diffwave_jax.data import builder, download, open_dataset
 from diffwave_jax.errors import UserError
-
-from .helpers import pack, write_layout
+from tests.helpers.audio_files import pack, write_layout
 
 OFFICIAL_URL = download.URL
 OFFICIAL_INFO = download.URL_INFOS[OFFICIAL_URL]

@@ -4,8 +4,7 @@ import soundfile
 
 from diffwave_jax.data import open_dataset
 from diffwave_jax.errors import UserError
-
-from .helpers import RATE, pack, tone, write_layout, write_wav
+from tests.helpers.audio_files import RATE, pack, tone, write_layout, write_wav
 
 
 def open_folder(config, archive, split="train", **fields):

@@ -1,7 +1,9 @@
 import pytest
 from ml_collections import ConfigDict
 
-from diffwave_jax.data.spec import DIGITS, DataSpec
+from diffwave_jax.cache import CACHE_VARIABLE
+from diffwave_jax.data.spec import DataSpec
+from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 
 
@@ -16,8 +18,8 @@ def test_empty_fields_mean_the_defaults():
 
 
 def test_default_cache_follows_the_user_s_cache_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert DataSpec().cache == tmp_path / "diffwave_jax"
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    assert DataSpec().cache == tmp_path
 
 
 @pytest.mark.parametrize(

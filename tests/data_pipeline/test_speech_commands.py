@@ -5,8 +5,7 @@ import pytest
 from diffwave_jax.data import open_dataset, speech_commands
 from diffwave_jax.data.audio import read
 from diffwave_jax.errors import UserError
-
-from .helpers import pack, shared_data, tone, write_layout, write_wav
+from tests.helpers.audio_files import pack, shared_data, tone, write_layout, write_wav
 
 LISTED = {"validation": ["two/s1_nohash_0.wav", "absent/s9_nohash_0.wav"], "testing": ["nine/s0_nohash_0.wav"]}
 

@@ -49,9 +49,3 @@ def test_modified_inception_score_approaches_all_pairs():
     sampled = published.modified_inception_score(PROBABILITIES, num_pairs=2_000_000)
     # 2 %: the exponent's standard error is 0.3 %.
     assert sampled == pytest.approx(metrics.modified_inception_score(PROBABILITIES), rel=0.02)
-
-
-def test_different_bins_is_a_fraction():
-    reference = RANDOM.standard_normal((500, 3))
-    assert published.different_bins(reference, reference) == 0
-    assert 0.5 < published.different_bins(reference + 5, reference) <= 1

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from diffwave_jax.cache import CACHE_VARIABLE
 from diffwave_jax.data import DataSpec
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation import reference as references
@@ -14,7 +15,7 @@ from diffwave_jax.evaluation.reference import load_reference
 @pytest.fixture
 def archive(tmp_path, monkeypatch, real, recogniser):
     """A folder in Speech Commands' layout: two training clips and one test clip of each digit."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     root = tmp_path / "archive"
     for word, audio in zip(recogniser.classes, real.audio, strict=True):
         (root / word).mkdir(parents=True)

@@ -1,9 +1,9 @@
 import json
 
-from diffwave_jax.evaluation.report import Report
+from diffwave_jax.evaluation.report import EvaluationReport
 from diffwave_jax.evaluation.scores import Score
 
-REPORT = Report(
+REPORT = EvaluationReport(
     {"clips": 7},
     {
         "test clips": {"fid": Score(0.5, (0.25, 0.75)), "mis": Score(12345.6)},

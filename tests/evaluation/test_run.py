@@ -11,7 +11,7 @@ from diffwave_jax.evaluation.clips import Clips
 from diffwave_jax.evaluation.pictures import columns_by_confidence
 from diffwave_jax.evaluation.run import DATA, PICTURE, TABLE, evaluate
 from evaluate import sample_clips
-from tests.tiny import tiny_generator
+from tests.helpers.tiny import tiny_generator
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.golden_vectors import golden, golden_network
+from tests.helpers.golden_vectors import golden, golden_network
 
 
 def close(found, expected, atol):
@@ -39,7 +39,7 @@ def test_network_output(tag, atol):
 
 
 def test_network_output_with_kernels_given(vectors, network):
-    y = jax.jit(network)(jnp.asarray(vectors["x"]), jnp.asarray(vectors["t"]), kernels=network.s4_kernels())
+    y = jax.jit(network)(jnp.asarray(vectors["x"]), jnp.asarray(vectors["t"]), filters=network.filters())
     close(y, vectors["y"], 5e-5)
 
 
@@ -50,13 +50,13 @@ def test_s4_kernels(vectors, network):
 
 def test_s4_layer(vectors, network):
     s4 = network.down[0].s4
-    y = s4(channels_last(vectors["s4_in"]), s4.spectrum(1024))
+    y = s4(channels_last(vectors["s4_in"]), s4.filter(1024))
     close(y, np.swapaxes(vectors["s4_out"], 1, 2), 2e-5)  # (5e-6)
 
 
 def test_s4_block(vectors, network):
     block = network.down[0]
-    y = block(channels_last(vectors["s4_in"]), jnp.asarray(vectors["block_emb"]), block.s4.spectrum(1024))
+    y = block(channels_last(vectors["s4_in"]), jnp.asarray(vectors["block_emb"]), block.s4.filter(1024))
     close(y, np.swapaxes(vectors["block_out"], 1, 2), 2e-5)  # (5e-6)
 
 

@@ -70,7 +70,7 @@ def test_sashimi_options_change_the_output(fields):
 
 def test_per_stage_length_only_changes_the_kernels_length():
     network = sashimi(l_max=(32, 16, 8))
-    shapes = [stage.shape for stage in jax.eval_shape(network.s4_kernels)]
+    shapes = [stage.shape for stage in jax.eval_shape(network.filters)]
     assert shapes == [(2, 4, 32), (2, 8, 16), (1, 16, 8)]  # layers, channels, samples
     assert [block.s4.kernel.l_max for block in network.down if hasattr(block, "s4")] == [32, 16]
 

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models.s4 import S4, convolve, spectra
+from diffwave_jax.models.s4 import S4, convolve, stacked_filters
 
 
 def test_convolution_is_two_sided():
@@ -15,7 +15,7 @@ def test_convolution_is_two_sided():
         for j in range(12):
             expected[:, l] += forward[:, j] * u[:, l - j] if j <= l else 0
             expected[:, l] += backward[:, j] * u[:, l + 1 + j] if l + 1 + j < 12 else 0
-    y = convolve(jnp.asarray(u), layer.spectrum(12))
+    y = convolve(jnp.asarray(u), layer.filter(12))
     np.testing.assert_allclose(y, expected, atol=2e-5 * np.abs(expected).max())  # float32 FFTs of 24 points
 
 
@@ -30,14 +30,14 @@ def test_glu_gates_the_output():
     plain, gated = (S4(2, glu=glu, d_state=4, l_max=8, rngs=nnx.Rngs(0)) for glu in (False, True))
     assert plain.output.kernel.shape == (2, 2)
     assert gated.output.kernel.shape == (2, 4)
-    assert gated(jnp.ones((1, 8, 2)), gated.spectrum(8)).shape == (1, 8, 2)
+    assert gated(jnp.ones((1, 8, 2)), gated.filter(8)).shape == (1, 8, 2)
 
 
 def test_kernels_of_a_stage_are_those_of_its_layers():
     layers = [S4(3, d_state=4, l_max=16, rngs=nnx.Rngs(seed)) for seed in (0, 1)]
-    together = spectra(layers, 8)
+    together = stacked_filters(layers, 8)
     for layer, filters in zip(layers, together, strict=True):
         # the same float32 operations, fused in another way
-        np.testing.assert_allclose(filters, layer.spectrum(8), atol=1e-5)
+        np.testing.assert_allclose(filters, layer.filter(8), atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 0.01
-    assert spectra([], 8) == ()
+    assert stacked_filters([], 8) == ()

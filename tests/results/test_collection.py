@@ -9,7 +9,7 @@ from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import generate_into, save_into
 from diffwave_jax.results.folder import clips_in, remove_clips
-from tests.tiny import tiny_generator
+from tests.helpers.tiny import tiny_generator
 
 SETTINGS = Settings(steps=2, digit=(7, 2))
 

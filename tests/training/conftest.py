@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from tests.training.runs import Processes, write_clips
+from tests.helpers.runs import Processes, write_clips
 
 
 @pytest.fixture(scope="session")

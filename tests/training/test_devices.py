@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from benchmarks.training_ahead import collectives, compile_step
 from diffwave_jax.distributed import Cluster, join
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import weights
-from diffwave_jax.training.ahead import collectives, compile_step
 from diffwave_jax.training.feed import data_mesh
 from diffwave_jax.training.tasks import make_task
-from tests.training.events import curves
-from tests.training.runs import Job, Signals, free_port, saved, tiny_config
+from tests.helpers.events import curves
+from tests.helpers.runs import Job, Signals, free_port, saved, tiny_config
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20

@@ -5,7 +5,7 @@ import signal
 
 import numpy as np
 
-from tests.training.runs import Job, Signals, saved, tiny_config
+from tests.helpers.runs import Job, Signals, saved, tiny_config
 
 STEPS, KILLS = 100, 20
 

@@ -12,8 +12,8 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.preview import Preview
 from diffwave_jax.training.tensorboard import TensorBoard
-from tests.training.events import curves, events, tags
-from tests.training.runs import Recorder, tiny_config
+from tests.helpers.events import curves, events, tags
+from tests.helpers.runs import Recorder, tiny_config
 
 SAID_EVERY_LOG = {
     *("train/loss", "train/loss_quartile1", "train/loss_quartile4", "optimizer/gradient_norm"),

@@ -15,7 +15,7 @@ from diffwave_jax.training.meter import Meter, finite, means
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer
 from diffwave_jax.training.step import TrainState, _averaged, init_state, make_train_step, make_validation
 from diffwave_jax.training.tasks import make_task
-from tests.training.runs import tiny_config
+from tests.helpers.runs import tiny_config
 
 CLIPS = 16
 
@@ -97,7 +97,7 @@ def test_gradients_are_float32_and_s4_kernels_too(clips):
         return task.loss(weights.merge(graph, params), _batch(), jax.random.key(0))[0]
 
     assert {str(g.dtype) for g in jax.eval_shape(jax.grad(loss), params).values()} == {"float32"}
-    spectra = jax.eval_shape(lambda p: weights.merge(graph, p).s4_kernels(), params)
+    spectra = jax.eval_shape(lambda p: weights.merge(graph, p).filters(), params)
     assert {str(spectrum.dtype) for spectrum in jax.tree.leaves(spectra)} == {"complex64"}
     program = jax.jit(loss).lower(params).as_text()
     transforms = [line for line in program.splitlines() if "stablehlo.fft" in line]

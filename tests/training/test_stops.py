@@ -9,7 +9,7 @@ import pytest
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.loop import Run
-from tests.training.runs import Recorder, Signals, saved, tiny_config
+from tests.helpers.runs import Recorder, Signals, saved, tiny_config
 
 
 @pytest.fixture(scope="module")

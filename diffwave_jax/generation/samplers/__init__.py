@@ -12,9 +12,9 @@ from diffwave_jax.generation.samplers.ddim import ddim
 from diffwave_jax.generation.samplers.ddpm import ddpm
 from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule
-from diffwave_jax.generation.samplers.update import Coefficients, State, step
+from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, step
 
-__all__ = ["SAMPLERS", "SPACINGS", "Coefficients", "Sampler", "Schedule", "State", "plan", "step"]
+__all__ = ["SAMPLERS", "SPACINGS", "ChainState", "Sampler", "SamplerTable", "Schedule", "plan", "step"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Sampler:
     """One way to sample.
 
     Attributes:
-      coefficients: `(schedule, eta) -> Coefficients`.
+      coefficients: `(schedule, eta) -> SamplerTable`.
       spacing: name of its usual schedule, one of `SPACINGS`.
       steps: its usual number of steps; None for all T.
       eta: its usual share of fresh noise; None if that is not for choice.
     """
 
-    coefficients: Callable[[Schedule, float], Coefficients]
+    coefficients: Callable[[Schedule, float], SamplerTable]
     spacing: str
     steps: int | None
     eta: float | None = None
@@ -52,7 +52,7 @@ def plan(
     noise_scale: float = 1.0,
     start: int | None = None,
     spacing: str | None = None,
-) -> Coefficients:
+) -> SamplerTable:
     """The table of weights of a chain.
 
     Args:
@@ -66,7 +66,7 @@ def plan(
       spacing: a name in `SPACINGS`; None for the sampler's usual one.
 
     Returns:
-      `Coefficients` with one row a step.
+      `SamplerTable` with one row a step.
 
     Raises:
       UserError: an unknown name, or a number out of its range.

@@ -3,10 +3,10 @@
 import numpy as np
 
 from diffwave_jax.generation.samplers.schedule import Schedule
-from diffwave_jax.generation.samplers.update import Coefficients, coefficients
+from diffwave_jax.generation.samplers.update import SamplerTable, sampler_table
 
 
-def dpm_solver(schedule: Schedule, eta: float) -> Coefficients:
+def dpm_solver(schedule: Schedule, eta: float) -> SamplerTable:
     """The second-order multistep solver in the clean audio, exact for a constant prediction.
 
     At eta = 0 it solves the probability-flow ODE (algorithm 2), at eta = 1 the reverse SDE (appendix B, "SDE-DPM-
@@ -16,7 +16,7 @@ def dpm_solver(schedule: Schedule, eta: float) -> Coefficients:
     signal, noise = schedule.signal, schedule.noise
     shrink = signal[:-1] * noise[1:] / (noise[:-1] * signal[1:])  # exp(-h), h the step in log(signal / noise)
     to_data = signal[1:] * (1 - shrink ** (1 + eta))
-    return coefficients(
+    return sampler_table(
         schedule,
         state=noise[1:] / noise[:-1] * shrink**eta,
         data=to_data,

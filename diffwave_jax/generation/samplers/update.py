@@ -13,7 +13,7 @@ import numpy as np
 from diffwave_jax.generation.samplers.schedule import Schedule
 
 
-class State(NamedTuple):
+class ChainState(NamedTuple):
     """Where a chain stands.
 
     Attributes:
@@ -25,7 +25,7 @@ class State(NamedTuple):
     x0: jax.Array
 
 
-class Coefficients(NamedTuple):
+class SamplerTable(NamedTuple):
     """The weights of each step, (S,) float64 each, noisiest step first.
 
     Attributes:
@@ -48,19 +48,19 @@ class Coefficients(NamedTuple):
     guidance: np.ndarray
 
 
-def coefficients(schedule: Schedule, **weights: np.ndarray) -> Coefficients:
+def sampler_table(schedule: Schedule, **weights: np.ndarray) -> SamplerTable:
     """The table of a sampler on `schedule`, without guidance; weights that are not given are 0."""
-    columns = {name: np.zeros(len(schedule.timesteps)) for name in Coefficients._fields}
+    columns = {name: np.zeros(len(schedule.timesteps)) for name in SamplerTable._fields}
     columns |= {
         "timestep": schedule.timesteps,
         "signal": schedule.signal[:-1],
         "noise_level": schedule.noise[:-1],
         "guidance": np.ones(len(schedule.timesteps)),
     }
-    return Coefficients(**(columns | weights))
+    return SamplerTable(**(columns | weights))
 
 
-def step(row: Coefficients, state: State, predicted_noise: jax.Array, noise: jax.Array) -> State:
+def step(row: SamplerTable, state: ChainState, predicted_noise: jax.Array, noise: jax.Array) -> ChainState:
     """One step down the schedule.
 
     Args:
@@ -71,4 +71,4 @@ def step(row: Coefficients, state: State, predicted_noise: jax.Array, noise: jax
     """
     x0 = (state.x - row.noise_level * predicted_noise) / row.signal
     x = row.state * state.x + row.data * x0 + row.prediction * predicted_noise
-    return State(x + row.correction * (x0 - state.x0) + row.noise * noise, x0)
+    return ChainState(x + row.correction * (x0 - state.x0) + row.noise * noise, x0)

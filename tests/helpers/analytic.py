@@ -3,7 +3,7 @@
 import numpy as np
 
 from diffwave_jax.generation import samplers
-from diffwave_jax.generation.samplers import Coefficients, State
+from diffwave_jax.generation.samplers import ChainState, SamplerTable
 
 # Many fine levels, so that "any number of steps up to T" leaves room for a slope: ends at alpha_bar = 0.018.
 NUM_STEPS, BETA_MIN, BETA_MAX = 2000, 1e-5, 4e-3
@@ -15,7 +15,7 @@ class Gaussian:
     def __init__(self, mean: float = 0.4, std: float = 0.3):
         self.mean, self.std = mean, std
 
-    def predicted_noise(self, x, row: Coefficients):
+    def predicted_noise(self, x, row: SamplerTable):
         variance = (row.signal * self.std) ** 2 + row.noise_level**2
         return row.noise_level * (x - row.signal * self.mean) / variance
 
@@ -27,7 +27,7 @@ class Mixture:
     means = np.array([-0.5, 0.6])
     stds = np.array([0.1, 0.2])
 
-    def predicted_noise(self, x, row: Coefficients):
+    def predicted_noise(self, x, row: SamplerTable):
         variance = (row.signal * self.stds) ** 2 + row.noise_level**2
         offset = x[..., None] - row.signal * self.means
         log_density = np.log(self.weights / np.sqrt(variance)) - offset**2 / (2 * variance)
@@ -36,26 +36,26 @@ class Mixture:
         return row.noise_level * np.sum(share * offset / variance, -1)
 
 
-def rows(table: Coefficients) -> list[Coefficients]:
-    return [Coefficients(*values) for values in zip(*table, strict=True)]
+def rows(table: SamplerTable) -> list[SamplerTable]:
+    return [SamplerTable(*values) for values in zip(*table, strict=True)]
 
 
-def run(data, table: Coefficients, x, noise=None):
+def run(data, table: SamplerTable, x, noise=None):
     """The chain from `x` (B,), with `noise` (S, B) where a step asks for it."""
-    state = State(x, np.zeros_like(x))
+    state = ChainState(x, np.zeros_like(x))
     for i, row in enumerate(rows(table)):
         fresh = np.zeros_like(x) if noise is None else noise[i]
         state = samplers.step(row, state, data.predicted_noise(state.x, row), fresh)
     return state.x
 
 
-def moments(data: Gaussian, table: Coefficients) -> tuple[float, float]:
+def moments(data: Gaussian, table: SamplerTable) -> tuple[float, float]:
     """Exact mean and variance of what the chain makes of N(0, 1): each step is an affine map of (x, x0)."""
     mean, covariance = np.zeros(2), np.diag([1.0, 0.0])
     for row in rows(table):
 
         def apply(x, x0, row=row):
-            return np.array(samplers.step(row, State(x, x0), data.predicted_noise(x, row), 0.0))
+            return np.array(samplers.step(row, ChainState(x, x0), data.predicted_noise(x, row), 0.0))
 
         offset = apply(0.0, 0.0)
         matrix = np.stack([apply(1.0, 0.0), apply(0.0, 1.0)], axis=1) - offset[:, None]

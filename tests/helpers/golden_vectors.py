@@ -9,7 +9,7 @@ from diffwave_jax.config import default_config, model_section
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import DiffWave, SaShiMi, build, weights
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 MODELS = {
     "sashimi_tiny": model_section("sashimi", d_model=16, n_layers=2, l_max=1024, length=1024),
     "diffwave_tiny": model_section("diffwave", channels=16, n_layers=6, dilation_cycle=3, length=1024),

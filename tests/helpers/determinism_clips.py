@@ -1,10 +1,10 @@
-"""Makes the clips that `test_determinism` compares: python -m tests.determinism_clips OUT.npz, on any devices."""
+"""Makes the clips that `test_determinism` compares: `python -m tests.helpers.determinism_clips OUT.npz`."""
 
 import sys
 
 import numpy as np
 
-from tests.tiny import SIZES, tiny_generator
+from tests.helpers.tiny import SIZES, tiny_generator
 
 BATCH_SIZES = (1, 3, 16)
 

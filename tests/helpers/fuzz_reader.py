@@ -1,6 +1,6 @@
 """Mutates PyTorch checkpoints and counts what the reader makes of them.
 
-  python tests/convert/fuzz_reader.py --files 20000
+  python tests/helpers/fuzz_reader.py --files 20000
 
 Every file must end in values or in a UserError of one line: no other exception, no call, no hang, no memory beyond the
 file's own size. The exit status is 1 where that fails.

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from diffwave_jax.kernels.rounding import divide_up
-from tests.determinism_clips import BATCH_SIZES
-from tests.tiny import SIZES
+from tests.helpers.determinism_clips import BATCH_SIZES
+from tests.helpers.tiny import SIZES
 
 DEVICES = (1, 2, 8)
 # Six guided steps on audio of order 1 to 10: XLA sums in another order where the batch on a device is another.
@@ -25,8 +25,8 @@ def made(tmp_path_factory):
     for devices in DEVICES:
         path = tmp_path_factory.mktemp("clips") / f"{devices}.npz"
         flags = f"--xla_force_host_platform_device_count={devices}"
-        command = [sys.executable, "-m", "tests.determinism_clips", str(path)]
-        root = Path(__file__).resolve().parents[1]
+        command = [sys.executable, "-m", "tests.helpers.determinism_clips", str(path)]
+        root = Path(__file__).resolve().parents[2]
         subprocess.run(command, check=True, cwd=root, env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"})
         with np.load(path) as arrays:
             clips |= {(name, devices, size): arrays[f"{name} {size}"] for name in SIZES for size in BATCH_SIZES}

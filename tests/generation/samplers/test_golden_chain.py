@@ -6,7 +6,7 @@ import pytest
 
 from diffwave_jax import chain
 from diffwave_jax.generation.settings import ANCESTRAL
-from tests.golden_vectors import golden, golden_generator
+from tests.helpers.golden_vectors import golden, golden_generator
 
 
 @pytest.mark.parametrize(("tag", "most", "nearly_all"), [("sashimi_tiny", 2e-4, 7e-5), ("diffwave_tiny", 1e-5, 1e-5)])

@@ -12,11 +12,11 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.generator import Generator
-from diffwave_jax.generation.samplers import SAMPLERS, State
+from diffwave_jax.generation.samplers import SAMPLERS, ChainState
 from diffwave_jax.generation.settings import ANCESTRAL, Settings
 from diffwave_jax.models import DiffWave, SaShiMi
-from tests.samplers.analytic import rows
-from tests.tiny import tiny_generator
+from tests.helpers.analytic import rows
+from tests.helpers.tiny import tiny_generator
 
 ROUNDING = 1e-5  # float32 results of the same sums in another order, for audio of order 1; 1e-6 was found
 
@@ -48,7 +48,7 @@ def test_the_compiled_chain_is_the_samplers_steps(unconditional):
     def normal(purpose):
         return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, purpose), (256,)))(keys)
 
-    state = State(normal(0), jnp.zeros((2, 256)))
+    state = ChainState(normal(0), jnp.zeros((2, 256)))
     for i, row in enumerate(rows(samplers.plan(unconditional.diffusion, "dpm++sde", 5))):
         predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
         state = samplers.step(row, state, predicted, normal(i + 1))
@@ -80,7 +80,7 @@ def test_guidance_is_a_mixture_of_two_predictions(conditional):
     t, table = jnp.full((2,), 199), samplers.plan(conditional.diffusion, "ddim", 1)
     with_digit, without = (conditional.predict_noise(jnp.asarray(z), t, jnp.full((2,), label)) for label in (7, 10))
     mixed = without + 2.5 * (with_digit - without)
-    expected = samplers.step(rows(table)[0], State(z, 0 * z), mixed, 0 * z).x
+    expected = samplers.step(rows(table)[0], ChainState(z, 0 * z), mixed, 0 * z).x
     # One step from alpha_bar = 0.13 multiplies the prediction's rounding by 2.6, guidance by 4 more.
     np.testing.assert_allclose(conditional.generate_from_latent(z, settings), expected, atol=1e-4)
 
@@ -150,7 +150,7 @@ def test_a_model_of_v_samples_like_one_of_noise(unconditional):
     row = jax.tree.map(lambda column: column[0], samplers.plan(as_v.diffusion, "ddim", 1))
     z = as_v.latents(2)
     noise = as_v.predict_noise(z, jnp.full(2, row.timestep))
-    expected = samplers.step(row, State(jnp.asarray(z), jnp.zeros_like(z)), noise, jnp.zeros_like(z)).x
+    expected = samplers.step(row, ChainState(jnp.asarray(z), jnp.zeros_like(z)), noise, jnp.zeros_like(z)).x
     np.testing.assert_allclose(as_v.generate(2, steps=1, sampler="ddim"), expected, atol=ROUNDING)
 
 
@@ -158,7 +158,7 @@ def test_no_digit_is_the_label_none(conditional):
     z = conditional.latents(1)
     predicted = conditional.predict_noise(jnp.asarray(z), jnp.full((1,), 199), jnp.full((1,), 10))
     row = rows(samplers.plan(conditional.diffusion, "ddim", 1))[0]
-    expected = samplers.step(row, State(z, 0 * z), predicted, 0 * z).x
+    expected = samplers.step(row, ChainState(z, 0 * z), predicted, 0 * z).x
     np.testing.assert_allclose(conditional.generate(1, steps=1, sampler="ddim"), expected, atol=ROUNDING)
 
 
@@ -178,8 +178,8 @@ def test_guidance_costs_one_evaluation_or_two_in_one_batch(monkeypatch, guidance
 
 def test_s4_kernels_are_computed_once(monkeypatch):
     generator = tiny_generator("sashimi")
-    calls, original = [], SaShiMi.s4_kernels
-    monkeypatch.setattr(SaShiMi, "s4_kernels", lambda self, *args: calls.append(1) or original(self, *args))
+    calls, original = [], SaShiMi.filters
+    monkeypatch.setattr(SaShiMi, "filters", lambda self, *args: calls.append(1) or original(self, *args))
     generator.generate(2, steps=3, batch_size=1)
     generator.generate(1, steps=4, sampler="ddim")
     assert len(calls) == 1
@@ -198,7 +198,7 @@ def test_latents_and_w_lead_to_the_same_clips(unconditional):
 def test_w_is_the_state_after_step_interp_t(unconditional):
     z = unconditional.latents(1)
     table = samplers.plan(unconditional.diffusion, "ddpm")
-    keys, state = clip_keys(0, np.arange(1)), State(jnp.asarray(z), jnp.zeros_like(z))
+    keys, state = clip_keys(0, np.arange(1)), ChainState(jnp.asarray(z), jnp.zeros_like(z))
     for i, row in enumerate(rows(table)[:10]):  # steps 199 to 190
         noise = jax.random.normal(jax.random.fold_in(keys[0], i + 1), (256,))
         state = samplers.step(row, state, unconditional.predict_noise(state.x, jnp.full((1,), row.timestep)), noise)
@@ -223,7 +223,7 @@ def test_denoising_starts_from_the_clip_at_its_level(unconditional):
     noisy = 0.1 * np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)
     step, settings = 10, Settings(sampler="ddim", steps=None)
     table = samplers.plan(unconditional.diffusion, "ddim", start=step)
-    state = State(jnp.asarray(noisy * table.signal[0]), jnp.zeros((2, 256)))
+    state = ChainState(jnp.asarray(noisy * table.signal[0]), jnp.zeros((2, 256)))
     for row in rows(table):
         predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
         state = samplers.step(row, state, predicted, 0.0)

@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from diffwave_jax.data.splits import Clip, split_by_lists, split_by_name
+from diffwave_jax.data.splits import ClipFile, split_by_lists, split_by_name
 
 
 def clips(count):
-    return [Clip(f"a/{index}.wav", Path(), "a") for index in range(count)]
+    return [ClipFile(f"a/{index}.wav", Path(), "a") for index in range(count)]
 
 
 def names(splits):
@@ -34,5 +34,5 @@ def test_few_clips_are_all_for_training():
 
 
 def test_speaker_is_read_from_the_name():
-    assert Clip("zero/51055bda_nohash_4.wav", Path(), "zero").speaker == "51055bda"
-    assert Clip("zero/take_4.wav", Path(), "zero").speaker == ""
+    assert ClipFile("zero/51055bda_nohash_4.wav", Path(), "zero").speaker == "51055bda"
+    assert ClipFile("zero/take_4.wav", Path(), "zero").speaker == ""

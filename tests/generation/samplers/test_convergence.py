@@ -6,8 +6,8 @@ from scipy.integrate import solve_ivp
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.generation import samplers
-from diffwave_jax.generation.samplers import Coefficients
-from tests.samplers.analytic import BETA_MAX, BETA_MIN, NUM_STEPS, Gaussian, Mixture, moments, rows, run
+from diffwave_jax.generation.samplers import SamplerTable
+from tests.helpers.analytic import BETA_MAX, BETA_MIN, NUM_STEPS, Gaussian, Mixture, moments, rows, run
 
 DIFFUSION = Diffusion.linear(NUM_STEPS, BETA_MIN, BETA_MAX)
 STEPS = np.array([40, 80, 160, 320])
@@ -79,8 +79,8 @@ def exact_flow(data: Mixture, x: np.ndarray) -> np.ndarray:
 
     def level(ratio):
         signal = 1 / np.sqrt(1 + ratio**2)
-        zeros = dict.fromkeys(Coefficients._fields, 0.0)
-        return Coefficients(**(zeros | {"signal": signal, "noise_level": ratio * signal}))
+        zeros = dict.fromkeys(SamplerTable._fields, 0.0)
+        return SamplerTable(**(zeros | {"signal": signal, "noise_level": ratio * signal}))
 
     def velocity(ratio, scaled):
         row = level(ratio)

@@ -7,7 +7,7 @@ from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES
-from tests.samplers.analytic import Mixture, run
+from tests.helpers.analytic import Mixture, run
 
 DIFFUSION = Diffusion.linear()
 
