@@ -9,7 +9,7 @@ import numpy as np
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from diffwave_jax.errors import UserError
+from diffwave_jax.errors import UserError, printable
 
 BESIDE_THE_BAR = ("loss", "validation_loss", "clips_per_second")
 
@@ -72,7 +72,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def _fail(error: object) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(error)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -91,7 +91,7 @@ class Console:
 
     def message(self, text: str) -> None:
         """Prints one line above the bar."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text), file=sys.stderr)
 
     def step(self, step: int) -> None:
         """Moves the bar."""

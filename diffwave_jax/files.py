@@ -2,33 +2,115 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from diffwave_jax.errors import UserError
 
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # Windows, where nobody can remove a file that another process has open
+    flock = None
+
+UNFINISHED = ".partial"  # how the name of a file ends that is being written
+
 
 def make_folder(folder: Path) -> None:
-    """Makes the folder if need be; UserError where that is impossible."""
-    try:
+    """Makes the folder if need be, and removes what killed processes left unfinished in it.
+
+    Raises:
+      UserError: the folder cannot be made.
+    """
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another folder") from error
+        _remove_unfinished(folder)
 
 
 @contextlib.contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; it is renamed to `path` if the block ends well, else removed."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
+    """A temporary path in the same folder; it is renamed to `path` if the block ends well, else removed.
+
+    The block writes the temporary file and does nothing else: an OSError in it is taken for the disk's.
+
+    Raises:
+      UserError: the file cannot be written, or `path` is there and is no regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a folder or a device, not a file: remove it, or choose another place")
+    with writing(path), _unfinished(path) as partial:
         yield partial
         partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes `path`; an OSError in it, such as a full disk, becomes a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: Exception) -> UserError:
+    """The error to raise where the system refuses to write `path`: one line with the reason and the space there is."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return UserError(f"{path} cannot be written ({reason}; {_free(path)}): make room there, or choose another place")
+
+
+def _free(path: Path) -> str:
+    """The space on the disk of a path that may not exist yet."""
+    for folder in path.absolute().parents:
+        with contextlib.suppress(OSError):
+            return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
+    return "free space unknown"
+
+
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """An empty file beside `path`, locked as long as the block runs and removed at its end if it is still there."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=UNFINISHED, dir=path.parent)
+        _lock(handle)
+        if os.fstat(handle).st_nlink:  # else another process was faster and took it for left behind
+            break
+        os.close(handle)
+    if flock is None:
+        os.close(handle)  # Windows renames no open file
+    try:
+        yield Path(name)
     finally:
-        partial.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+        if flock is not None:
+            os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    if flock is not None:
+        with contextlib.suppress(OSError):  # a file system without locks, where nothing is removed either
+            flock(handle, LOCK_EX)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes the unfinished files that no process holds any more."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(".") and entry.name.endswith(UNFINISHED) and entry.is_file(follow_symlinks=False):
+            with contextlib.suppress(OSError):  # held by another process, or removed by it
+                _remove_if_free(entry.path)
+
+
+def _remove_if_free(path: str) -> None:
+    if flock is None:
+        os.unlink(path)
+        return
+    handle = os.open(path, os.O_RDWR)
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -97,7 +97,7 @@ def test_clips_are_made_only_where_they_may_lie(tmp_path, generator):
     assert len(made) == 1
     assert save(denoised="b.wav", overwrite=True) == 2
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file cannot be made"):
+    with pytest.raises(UserError, match="file cannot be written"):
         save_into(tmp_path / "file", generator, 2, Settings(), make)
     assert len(made) == 2
 
