@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffwave_jax import batches
+from diffwave_jax.generation import batches
 
 
 class FakeChain:

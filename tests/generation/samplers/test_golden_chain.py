@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffwave_jax import chain
+from diffwave_jax.generation import chain
 from diffwave_jax.generation.settings import ANCESTRAL
 from tests.helpers.golden_vectors import golden, golden_generator
 
