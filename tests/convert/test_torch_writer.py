@@ -64,5 +64,5 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_checkpoint(tmp_path / "file" / "out.pt", {})
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="is a folder"):
         write_checkpoint(tmp_path, {})
