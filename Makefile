@@ -13,6 +13,7 @@ test: $(VENV)/.test
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
 
 # Trains the bundled model again; see diffwave_jax/bundled/digits/README.md.
 digits: $(VENV)/.run-time
