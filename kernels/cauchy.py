@@ -1,7 +1,5 @@
 """The bare Cauchy sum over conjugate pairs, for S4 layers other than ours; the same backends as the DPLR kernel."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -41,10 +39,14 @@ def cauchy(v, z, w, *, implementation: Implementation | None = None) -> jax.Arra
     return lax.complex(real, imaginary).reshape(*shape[:-1], z.size)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, implementation: Implementation):
+def _plain_sums(
+    rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, implementation: Implementation
+) -> tuple[jax.Array, jax.Array]:
     """Real and imaginary part (H, L) from rows (H, 4, M): those of `kernels.cauchy_math.Poles`."""
     return backend(implementation).cauchy_sums(rows, z_real, z_imaginary)
+
+
+_sums = jax.custom_vjp(_plain_sums, nondiff_argnums=(3,))
 
 
 def _forward(rows, z_real, z_imaginary, implementation):

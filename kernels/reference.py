@@ -17,11 +17,11 @@ def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
     def r(u, v):
         """`dt sum_n [u v / (z - dt w) + conj] / (1 + omega)`, z = 2 (1 - omega) / (1 + omega): finite at z = inf."""
         z, scale = 2 * (1 - omega)[:, None], (1 + omega)[:, None]
-        pair = sum(
+        term, conjugate = (
             x[..., None, :] / (z - scale * (dt * y)[..., None, :])
             for x, y in ((u * v, w), (jnp.conj(u * v), jnp.conj(w)))
         )
-        return dt * pair.sum(-1)
+        return dt * (term + conjugate).sum(-1)
 
     q = jnp.conj(p)
     correction = (1 + omega) * r(b, q) * r(p, c) / (1 + (1 + omega) * r(p, q))

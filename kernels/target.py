@@ -33,14 +33,14 @@ def target() -> Target:
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    device = jax.config.jax_default_device or jax.default_backend()
+    chosen_device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]: jax adds its options
+    device = chosen_device or jax.default_backend()
     if isinstance(device, str):
         device = jax.local_devices(backend=device)[0]
     if device.platform not in ("gpu", "cuda"):
         return Target(device.platform)
-    numbers = str(getattr(device, "compute_capability", "")).split(".")
-    capable = len(numbers) == 2 and all(x.isdigit() for x in numbers)
-    return Target("cuda", tuple(map(int, numbers))) if capable else Target("gpu")
+    major, _, minor = str(getattr(device, "compute_capability", "")).partition(".")
+    return Target("cuda", (int(major), int(minor))) if major.isdigit() and minor.isdigit() else Target("gpu")
 
 
 def interpreted() -> bool:

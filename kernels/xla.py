@@ -13,6 +13,7 @@ from jax import lax
 from diffwave_jax.kernels import cauchy_math, dplr_math
 from diffwave_jax.kernels.coefficients import Coefficients, Nodes, nodes
 from diffwave_jax.kernels.complex_pair import Pair
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 from diffwave_jax.kernels.target import target
 
 # Factors alive at a time: on a CPU a megabyte for each part of F, large enough for products to use all cores; elsewhere
@@ -24,7 +25,7 @@ _float32 = partial(jax.default_matmul_precision, "highest")
 
 
 @_float32()
-def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax.Array:
+def spectrum(coefficients: Coefficients, length: int, sizes: BlockSizes | None = None) -> jax.Array:
     """(D, H, nodes) complex64; there are no sizes to choose."""
     table = nodes(length)
     size = coefficients.modulus2.shape[1] * table.t.size
@@ -33,7 +34,9 @@ def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax
 
 
 @_float32()
-def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array, sizes: None = None) -> Coefficients:
+def spectrum_gradient(
+    coefficients: Coefficients, length: int, gradient: jax.Array, sizes: BlockSizes | None = None
+) -> Coefficients:
     """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
     table = nodes(length)
     size = coefficients.modulus2.shape[1] * table.t.size
@@ -48,22 +51,25 @@ def cauchy_sums(rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array) -> t
 
 
 @_float32()
-def cauchy_gradient(rows, z_real, z_imaginary, to_real, to_imaginary) -> tuple:
+def cauchy_gradient(
+    rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, to_real: jax.Array, to_imaginary: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The gradient of the rows and of z, from that of the sums."""
 
     def head_gradient(head, *gradients):
         return jax.vjp(_head_cauchy, head, z_real, z_imaginary)[1](gradients)
 
     operands = rows, to_real, to_imaginary
-    to_rows, *to_z = _map(head_gradient, operands, rows.shape[2] * z_real.size)
-    return to_rows, *(x.sum(0) for x in to_z)
+    to_rows, to_z_real, to_z_imaginary = _map(head_gradient, operands, rows.shape[2] * z_real.size)
+    return to_rows, to_z_real.sum(0), to_z_imaginary.sum(0)
 
 
 def _head_cauchy(head, z_real, z_imaginary) -> tuple[jax.Array, jax.Array]:
     z, poles = Pair(z_real, z_imaginary), cauchy_math.Poles(*head[:, :, None])
     factor = cauchy_math.factor(z, poles)
     real, imaginary = head[:2] @ factor.real, head[:2] @ factor.imaginary
-    return tuple(Pair(real[0], imaginary[0]) + z * Pair(real[1], imaginary[1]))
+    total = Pair(real[0], imaginary[0]) + z * Pair(real[1], imaginary[1])
+    return total.real, total.imaginary
 
 
 def _map(function, operands: tuple, size: int):
@@ -100,8 +106,8 @@ def _head_gradient(table: Nodes, head: Coefficients, gradient: tuple) -> Coeffic
 
 def _factor(table: Nodes, head: Coefficients) -> Pair:
     """(M, nodes); without `real4` in the imaginary part, which costs less in the rows."""
-    columns = (x[:, None] for x in (head.modulus2, head.modulus2_low, head.real4))
-    return dplr_math.factor_over_real4(table, *columns)
+    modulus2, modulus2_low, real4 = (x[:, None] for x in (head.modulus2, head.modulus2_low, head.real4))
+    return dplr_math.factor_over_real4(table, modulus2, modulus2_low, real4)
 
 
 def _sums(table: Nodes, head: Coefficients, factor: Pair) -> list[Pair]:

@@ -9,7 +9,7 @@ import os
 
 import jax
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]: `carray` is public
 from numba.extending import intrinsic
 
 # Words of a call frame: its extension, XLA's functions, and the numbers and addresses of arguments and results.
@@ -54,13 +54,13 @@ def register(name: str, work, threads) -> str:
 @njit
 def words(address, count):
     """The memory at an address, as an array."""
-    return carray(_pointer(address), count, np.intp)
+    return carray(_pointer(address), count, np.intp)  # pyright: ignore[reportCallIssue]: Numba gives the context
 
 
 @njit
 def floats(address, shape):
     """The same as float32."""
-    return carray(_pointer(address), shape, np.float32)
+    return carray(_pointer(address), shape, np.float32)  # pyright: ignore[reportCallIssue]: Numba gives the context
 
 
 @intrinsic

@@ -13,6 +13,7 @@ from numba import njit
 from diffwave_jax.kernels import dplr_math
 from diffwave_jax.kernels.coefficients import Coefficients, nodes
 from diffwave_jax.kernels.cpu import foreign, loops
+from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 from diffwave_jax.kernels.rounding import divide_up
 from diffwave_jax.kernels.xla import cauchy_gradient, cauchy_sums
 
@@ -26,14 +27,16 @@ TILE, LANES = 688, 16
 THREAD = 2**17
 
 
-def spectrum(coefficients: Coefficients, length: int, sizes: None = None) -> jax.Array:
+def spectrum(coefficients: Coefficients, length: int, sizes: BlockSizes | None = None) -> jax.Array:
     """(D, H, nodes) complex64; there are no sizes to choose."""
     directions = coefficients.a.shape[1] // 2 - 1
     out = jax.ShapeDtypeStruct((directions, len(coefficients.beta), length // 2 + 1), jnp.complex64)
     return _call(_spectrum_target(), out, coefficients, length)
 
 
-def spectrum_gradient(coefficients: Coefficients, length: int, gradient: jax.Array, sizes: None = None) -> Coefficients:
+def spectrum_gradient(
+    coefficients: Coefficients, length: int, gradient: jax.Array, sizes: BlockSizes | None = None
+) -> Coefficients:
     """From `dL / d real + i dL / d imaginary` of the spectrum, (D, H, nodes), to dL of the coefficients."""
     states = coefficients.a.shape[2]
     even = states + states % 2

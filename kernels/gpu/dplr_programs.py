@@ -6,15 +6,17 @@ a program's position in the grid, `arithmetic` the backend's. References have th
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 from jax.experimental import pallas as pl
 
 from diffwave_jax.kernels import dplr_math
-from diffwave_jax.kernels.coefficients import Nodes
 from diffwave_jax.kernels.complex_pair import Arithmetic, Pair
+
+# The tables `kernels.coefficients.Nodes`, as Pallas's references.
+Tables = Any
 
 # Rows that follow `a` and `b`: modulus2, modulus2_low, real4.
 OTHER_ROWS = 3
@@ -61,7 +63,7 @@ class StateGradient(NamedTuple):
         return StateGradient(sums[:products], sums[products : 2 * products], *sums[2 * products :])
 
 
-def forward(index, arithmetic: Arithmetic, tables: Nodes, rows, beta, real, imaginary, *, block: int) -> None:
+def forward(index, arithmetic: Arithmetic, tables: Tables, rows, beta, real, imaginary, *, block: int) -> None:
     """`block` nodes of one head's spectra, from (block of nodes, head)."""
     where, head = pl.ds(index[0] * block, block), index[1]
     sums = _sums(arithmetic, _load_nodes(tables, where), rows, head, first=0)
@@ -70,7 +72,7 @@ def forward(index, arithmetic: Arithmetic, tables: Nodes, rows, beta, real, imag
 
 
 def sums_gradient(
-    index, arithmetic: Arithmetic, tables: Nodes, rows, beta, real, imaginary, to_real, to_imaginary, *, block: int
+    index, arithmetic: Arithmetic, tables: Tables, rows, beta, real, imaginary, to_real, to_imaginary, *, block: int
 ) -> None:
     """The gradient of `block` nodes of one head's sums R, from that of its spectra."""
     where, head = pl.ds(index[0] * block, block), index[1]
@@ -81,7 +83,7 @@ def sums_gradient(
         to_real[head, v, where], to_imaginary[head, v, where] = g
 
 
-def load_gradient_block(head, where, tables: Nodes, to_real, to_imaginary) -> tuple[NodeBlock, list[Pair]]:
+def load_gradient_block(head, where, tables: Tables, to_real, to_imaginary) -> tuple[NodeBlock, list[Pair]]:
     """Nodes, and the gradient of one head's sums R there."""
     nodes = _load_nodes(tables, where)._replace(t=tables.t[where])
     return nodes, [Pair(to_real[head, v, where], to_imaginary[head, v, where]) for v in range(to_real.shape[1])]
@@ -94,7 +96,7 @@ def add_gradient_block(arithmetic: Arithmetic, block, rows: list, sums: list) ->
     return jax.tree.leaves(add_state_gradient(arithmetic, nodes, StateCoefficients.of(rows), to_sums, total))
 
 
-def _load_nodes(tables: Nodes, where) -> NodeBlock:
+def _load_nodes(tables: Tables, where) -> NodeBlock:
     return NodeBlock(tables.inverse[where], tables.square[where], tables.square_low[where])
 
 

@@ -68,7 +68,7 @@ class _Vectors:
         index = index if isinstance(index, tuple) else (index,)
         if not isinstance(index[-1], pl.Slice):
             return self.reference[index]
-        return plmosaic.load(self.reference, index, layout=_layout(index[-1].size))
+        return plmosaic.load(self.reference, index, layout=_layout(int(index[-1].size)))
 
 
 def _layout(nodes: int):
@@ -105,7 +105,7 @@ def _reciprocal(x):
     def reciprocal(_, x: FragmentedArray) -> FragmentedArray:
         return x._pointwise(x._lift_fast_instr("rcp.approx.ftz.f32"))
 
-    return reciprocal(x)
+    return reciprocal(x)  # pyright: ignore[reportCallIssue]: jax gives the context
 
 
 # Mosaic's compiler fuses multiplications and additions by itself.
