@@ -49,9 +49,9 @@ class Diffusion:
         """What a config's `diffusion` section describes; UserError where it describes none."""
         if section.beta_power <= 0:
             raise UserError(f"diffusion.beta_power is {section.beta_power}; it must be above 0, 1 for linear variances")
-        ends = np.array([section.beta_min, section.beta_max]) ** (1 / section.beta_power)
+        first, last = np.array([section.beta_min, section.beta_max]) ** (1 / section.beta_power)
         try:
-            return cls(np.linspace(*ends, section.num_steps) ** section.beta_power, section.prediction)
+            return cls(np.linspace(first, last, section.num_steps) ** section.beta_power, section.prediction)
         except ValueError as error:
             raise UserError(f"diffusion: {error}") from error
 

@@ -68,8 +68,8 @@ def _sashimi_table(config: SaShiMiConfig) -> tuple:
 
 def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
     """The original nests its up layers by stage; ours, like its others, are one list each."""
-    pairs = [(_s4_block(config.glu, l_max), FEED_FORWARD_BLOCK) for l_max in config.l_max]
-    stages = [pair * n for pair, n in zip(pairs, config.n_layers, strict=True)]
+    pairs = [(_s4_block(config.glu, l_max), FEED_FORWARD_BLOCK) for l_max in config.stage_l_max]
+    stages = [pair * n for pair, n in zip(pairs, config.stage_layers, strict=True)]
     down = [layer for stage in stages[:-1] for layer in [*(stage if config.unet else []), POOL]]
     up = [[POOL, *stage] for stage in stages[-2::-1]]
     names = [(f"d_layers.{i}", f"down.{i}") for i in range(len(down))]

@@ -100,8 +100,8 @@ class StatisticalBins:
     def __init__(self, reference, num_bins=50):
         reference = as_features("reference features", reference, at_least=num_bins)
         self.num_features = reference.shape[1]
-        self.clusters = KMeans(num_bins, random_state=0, n_init=1).fit(reference)
-        self.counts = np.bincount(self.clusters.labels_, minlength=num_bins)
+        self.clusters = KMeans(num_bins, random_state=0, n_init=1)  # pyright: ignore[reportArgumentType]: or a number
+        self.counts = np.bincount(self.clusters.fit_predict(reference), minlength=num_bins)
 
     def assign(self, features):
         """Index of each clip's cell, `(N,)`."""

@@ -24,7 +24,7 @@ def save_picture(path: Path, clips: Clips, heard: Recognition, reference: Refere
     Bottom right: features of the clips among those of real test clips, on the latter's two principal axes.
     """
     figure = Figure(figsize=(17, 9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.9, 1))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.9, 1))[0]
     _draw_mels(left, clips, heard, recogniser)
     top, bottom = right.subplots(2, 1)
     _draw_confusion(top, heard, clips.labels, recogniser.classes)

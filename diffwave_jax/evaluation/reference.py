@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from diffwave_jax.data import DataSpec, open_dataset
 from diffwave_jax.data.archive import content_key
@@ -68,9 +70,9 @@ def load_reference(name: str, recogniser: Recogniser, archive: str = "", progres
     return _read(name, path)
 
 
-def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype=np.float32) -> None:
+def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype: DTypeLike = np.float32) -> None:
     """Writes what the classifier hears in the splits "train" and "test"; the file appears complete."""
-    arrays = {"fingerprint": np.array(recogniser.fingerprint)}
+    arrays: dict[str, Any] = {"fingerprint": np.array(recogniser.fingerprint)}
     for split, heard in splits.items():
         arrays[f"{split}_features"] = heard.recognition.features.astype(dtype)
         arrays[f"{split}_logits"] = heard.recognition.logits.astype(dtype)

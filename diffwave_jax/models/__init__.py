@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from flax import nnx
+from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.models.classifier import Classifier, ClassifierConfig
@@ -28,7 +30,7 @@ NETWORKS = {
 }
 
 
-def model_config(fields: Mapping) -> ClassifierConfig | DiffWaveConfig | SaShiMiConfig:
+def model_config(fields: Mapping[str, Any] | ConfigDict) -> ClassifierConfig | DiffWaveConfig | SaShiMiConfig:
     """The typed configuration of a config's `model` section.
 
     Args:
@@ -52,7 +54,7 @@ def model_config(fields: Mapping) -> ClassifierConfig | DiffWaveConfig | SaShiMi
         raise UserError(f"model config of {name}: {error}") from error
 
 
-def build(fields: Mapping, *, rngs: nnx.Rngs) -> Classifier | DiffWave | SaShiMi:
+def build(fields: Mapping[str, Any] | ConfigDict, *, rngs: nnx.Rngs) -> Classifier | DiffWave | SaShiMi:
     """A freshly initialised network for a config's `model` section; see `model_config` for the errors."""
     config = model_config(fields)
     return NETWORKS[fields["name"]][0](config, rngs=rngs)

@@ -7,14 +7,18 @@ A barrier after each layer forbids that, but the compiler removes barriers first
 
 import functools
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
+from jax.core import Tracer
 from jax.sharding import Mesh
 
 from diffwave_jax.kernels.target import target
 
+Tree = TypeVar("Tree", bound=jax.Array | tuple[jax.Array, ...])
 
-def materialized(x: jax.Array | tuple) -> jax.Array | tuple:
+
+def materialized(x: Tree) -> Tree:
     """`x`, which the compiler is to store; where it does that well by itself, nothing is said."""
     return jax.lax.optimization_barrier(x) if target().platform == "cpu" else x
 
@@ -29,7 +33,7 @@ def compiler_options(mesh: Mesh | None = None) -> dict[str, str]:
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if platform == "cpu" else {}
 
 
-def jit(function: Callable, **options) -> Callable:
+def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`jax.jit` with `compiler_options`; inside another `jax.jit`, which alone may have such options, without."""
     nested = jax.jit(function, **options)
 
@@ -39,7 +43,7 @@ def jit(function: Callable, **options) -> Callable:
 
     @functools.wraps(function)
     def call(*arguments):
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arguments))
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments))
         return (nested if traced else outermost())(*arguments)
 
     return call

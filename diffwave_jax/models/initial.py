@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 
 def on_host(function: Callable[..., np.ndarray], shape: tuple[int, ...], *arguments: jax.Array) -> jax.Array:
     """`function` of NumPy arrays as a float32 array: initial values need no compilation for each shape."""
 
-    def call(*arrays):
+    def call(*arrays: jax.Array) -> np.ndarray:
         return np.asarray(function(*(np.asarray(array) for array in arrays)), np.float32)
 
-    if any(isinstance(argument, jax.core.Tracer) for argument in arguments):
+    if any(isinstance(argument, Tracer) for argument in arguments):
         return jax.pure_callback(call, jax.ShapeDtypeStruct(shape, jnp.float32), *arguments)
     return jnp.asarray(call(*arguments))
 

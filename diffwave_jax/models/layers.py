@@ -84,7 +84,7 @@ def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
 
 
 def _initial_norm(v: np.ndarray) -> np.ndarray:
-    return _norm(v, np)
+    return np.sqrt(np.sum(np.square(v), axis=tuple(range(v.ndim - 1))))
 
 
 @jax.custom_jvp
@@ -101,8 +101,8 @@ def _direction_jvp(primals, tangents):
     return direction, (dv - direction * along) / norm
 
 
-def _norm(v: jax.Array, xp=jnp) -> jax.Array:
-    return xp.sqrt(xp.sum(xp.square(v), axis=tuple(range(v.ndim - 1))))
+def _norm(v: jax.Array) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(v), axis=tuple(range(v.ndim - 1))))
 
 
 class StepEmbedding(nnx.Module):

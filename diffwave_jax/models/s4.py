@@ -8,12 +8,16 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.kernels import dplr_kernel
+from diffwave_jax.kernels.backends import Implementation
 from diffwave_jax.models import hippo, weights
 from diffwave_jax.models.dense import Linear
 from diffwave_jax.models.initial import random_on_host
 from diffwave_jax.models.layers import gelu
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
+
+# The spectra of a network's S4 layers, an array for each stage, () for a stage without any.
+Filters = tuple[jax.Array | tuple[()], ...]
 
 
 class S4Kernel(nnx.Module):
@@ -35,19 +39,19 @@ class S4Kernel(nnx.Module):
         l_max: int,
         *,
         tie_state: bool = False,
-        implementation: str | None = None,
+        implementation: Implementation | None = None,
         rngs: nnx.Rngs,
     ):
         self.l_max = l_max
-        self.implementation = implementation
+        self.implementation: Implementation | None = implementation
         state = hippo.legs(d_state)
         copies = 1 if tie_state else d_model
         log_dt = random_on_host(
             rngs.params(), (d_model,), lambda random: random.uniform(np.log(DT_MIN), np.log(DT_MAX), d_model)
         )
         self.log_dt = nnx.Param(log_dt)
-        self.log_w_real = nnx.Param(_repeat(np.log(-state.w.real), copies))
-        self.w_imag = nnx.Param(_repeat(state.w.imag, copies))
+        self.log_w_real = nnx.Param(_repeat(np.log(-np.real(state.w)), copies))
+        self.w_imag = nnx.Param(_repeat(np.imag(state.w), copies))
         self.B = nnx.Param(_repeat(_pairs(state.B), copies))
         self.P = nnx.Param(_repeat(_pairs(state.P), copies))
         shape = (2, d_model, d_state // 2, 2)
@@ -99,7 +103,7 @@ class S4(nnx.Module):
         return nnx.glu(y) if self.glu else y
 
 
-def stacked_filters(layers: list[S4], length: int) -> jax.Array | tuple:
+def stacked_filters(layers: list[S4], length: int) -> jax.Array | tuple[()]:
     """`filter(length)` of layers that are alike, computed one after another: (layers, H, length); () for no layers.
 
     XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each.
@@ -148,7 +152,7 @@ def _repeat(values: np.ndarray, copies: int) -> jax.Array:
 
 
 def _pairs(z: np.ndarray) -> np.ndarray:
-    return np.stack([z.real, z.imag], axis=-1)
+    return np.stack([np.real(z), np.imag(z)], axis=-1)
 
 
 def _complex(pairs: jax.Array) -> jax.Array:

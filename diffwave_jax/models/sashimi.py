@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.kernels.backends import IMPLEMENTATIONS
+from diffwave_jax.kernels.backends import IMPLEMENTATIONS, Implementation
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import LayerNorm, Linear, check_dtype
 from diffwave_jax.models.layers import STEP_FEATURES, StepEmbedding, WeightNormLinear, gelu
-from diffwave_jax.models.s4 import S4, stacked_filters
+from diffwave_jax.models.s4 import S4, Filters, stacked_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +57,10 @@ class SaShiMiConfig:
     n_speakers: int = 0
     dtype: str = "float32"
     remat: bool = False
-    s4_implementation: str | None = None
+    s4_implementation: Implementation | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "pool", tuple(self.pool))
-        object.__setattr__(self, "n_layers", self._per_stage("n_layers"))
-        object.__setattr__(self, "l_max", self._per_stage("l_max"))
         for field in ("d_model", "expand", "ff", "length"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)}")
@@ -73,12 +71,21 @@ class SaShiMiConfig:
         if self.s4_implementation not in (None, *IMPLEMENTATIONS):
             known = ", ".join(IMPLEMENTATIONS)
             raise ValueError(f"s4_implementation must be one of {known}, or None, got {self.s4_implementation!r}")
-        if min(self.n_layers) < 0 or min(self.pool, default=1) < 1:
+        if min(self.stage_layers) < 0 or min(self.pool, default=1) < 1:
             raise ValueError("n_layers must be at least 0, every pool at least 1")
         self.stage_lengths(self.length)
 
-    def _per_stage(self, field: str) -> tuple[int, ...]:
-        value = getattr(self, field)
+    @property
+    def stage_layers(self) -> tuple[int, ...]:
+        """`n_layers` of each stage."""
+        return self._per_stage("n_layers", self.n_layers)
+
+    @property
+    def stage_l_max(self) -> tuple[int, ...]:
+        """`l_max` of each stage."""
+        return self._per_stage("l_max", self.l_max)
+
+    def _per_stage(self, field: str, value: int | tuple[int, ...]) -> tuple[int, ...]:
         stages = len(self.pool) + 1
         values = (value,) * stages if isinstance(value, int) else tuple(value)
         if len(values) != stages:
@@ -91,8 +98,8 @@ class SaShiMiConfig:
         if length % total:
             raise ValueError(f"a clip's length must be a multiple of {total} (pool {self.pool}), got {length}")
         lengths = tuple(length // int(np.prod(self.pool[:stage])) for stage in range(len(self.pool) + 1))
-        for stage, (samples, l_max) in enumerate(zip(lengths, self.l_max, strict=True)):
-            if self.n_layers[stage] and samples > l_max:
+        for stage, (samples, l_max) in enumerate(zip(lengths, self.stage_l_max, strict=True)):
+            if self.stage_layers[stage] and samples > l_max:
                 raise ValueError(f"stage {stage} has {samples} samples, more than its l_max {l_max}")
         return lengths
 
@@ -118,7 +125,7 @@ class S4Block(nnx.Module):
             glu=config.glu,
             dtype=dtype,
             d_state=config.d_state,
-            l_max=config.l_max[stage],
+            l_max=config.stage_l_max[stage],
             tie_state=config.tie_state,
             implementation=config.s4_implementation,
             rngs=rngs,
@@ -199,7 +206,7 @@ class SaShiMi(nnx.Module):
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
         self.output2 = Linear(config.d_model, 1, init=nnx.initializers.zeros, rngs=rngs)
 
-    def filters(self, length: int | None = None) -> tuple:
+    def filters(self, length: int | None = None) -> Filters:
         """The S4 layers' filter spectra for clips of `length` samples (default: the config's).
 
         One array (layers, H, samples) complex64 for each stage, its layers in execution order. They depend on neither
@@ -214,7 +221,7 @@ class SaShiMi(nnx.Module):
         )
 
     def __call__(
-        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, filters: tuple | None = None
+        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, filters: Filters | None = None
     ) -> jax.Array:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
 
@@ -227,7 +234,7 @@ class SaShiMi(nnx.Module):
         filters = self.filters(x.shape[1]) if filters is None else filters
         embedding = self.embedding(t, label)
 
-        def run(layer, h):
+        def run(layer: nnx.Module, h: jax.Array) -> jax.Array:
             call = weights.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
             if isinstance(layer, S4Block):
                 return materialized(call(layer, h, embedding, filters[layer.stage][layer.place]))
@@ -245,7 +252,9 @@ class SaShiMi(nnx.Module):
         h = nnx.relu(self.output1(self.norm(h)))
         return self.output2(h.astype(jnp.float32))[..., 0]
 
-    def _ascend(self, run: Callable, h: jax.Array, skips: list[jax.Array]) -> jax.Array:
+    def _ascend(
+        self, run: Callable[[nnx.Module, jax.Array], jax.Array], h: jax.Array, skips: list[jax.Array]
+    ) -> jax.Array:
         if self.config.unet:
             for layer in self.up:
                 h = run(layer, h) + skips.pop()
@@ -263,7 +272,7 @@ def _stage_blocks(stage: int, config: SaShiMiConfig, rngs: nnx.Rngs, *, first: i
     """The blocks of a stage in one direction; its S4 blocks are the stage's `first` and those after it."""
     d_model = config.d_model * config.expand**stage
     blocks: list[nnx.Module] = []
-    for place in range(first, first + config.n_layers[stage]):
+    for place in range(first, first + config.stage_layers[stage]):
         blocks += [S4Block(d_model, stage, place, config, rngs=rngs), FeedForwardBlock(d_model, config, rngs=rngs)]
     return blocks
 
@@ -281,5 +290,5 @@ def _up_layers(config: SaShiMiConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
     layers: list[nnx.Module] = []
     for stage, pool in reversed(list(enumerate(config.pool))):
         layers.append(UpPool(config.d_model * config.expand**stage, pool, config, rngs=rngs))
-        layers += _stage_blocks(stage, config, rngs, first=config.n_layers[stage] if config.unet else 0)
+        layers += _stage_blocks(stage, config, rngs, first=config.stage_layers[stage] if config.unet else 0)
     return layers

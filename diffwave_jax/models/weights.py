@@ -2,27 +2,30 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 
 Weights = dict[str, jax.Array]
+Result = TypeVar("Result")
+Network = TypeVar("Network", bound=nnx.Module)
 
 
-def split(network: nnx.Module) -> tuple[nnx.GraphDef, Weights]:
+def split(network: Network) -> tuple[nnx.GraphDef[Network], Weights]:
     """The network's structure and its weights; `merge` puts them together again."""
     graph, state = nnx.split(network, nnx.Param)
-    return graph, {_dotted(path): value.get_value() for path, value in nnx.to_flat_state(state)}
+    return graph, _flat(state)
 
 
-def merge(graph: nnx.GraphDef, weights: Mapping[str, jax.Array]) -> nnx.Module:
+def merge(graph: nnx.GraphDef[Network], weights: Mapping[str, jax.Array]) -> Network:
     """The network of structure `graph` with these weights (cheap: call it inside jitted functions)."""
     paths = {_path(name): nnx.Param(value) for name, value in weights.items()}
     return nnx.merge(graph, nnx.State.from_flat_path(paths))
 
 
-def remat(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def remat(function: Callable[..., Result]) -> Callable[..., Result]:
     """`function(module, *arrays)` computed again for its gradient; unlike `nnx.remat` also under a plain `jax.jit`."""
 
     def call(module, *arrays):
@@ -32,23 +35,29 @@ def remat(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return call
 
 
-def abstract(build: Callable[[], nnx.Module]) -> tuple[nnx.GraphDef, dict[str, jax.ShapeDtypeStruct]]:
+def abstract(build: Callable[[], Network]) -> tuple[nnx.GraphDef[Network], dict[str, jax.ShapeDtypeStruct]]:
     """Structure and weight shapes of the network that `build` makes, without computing any weight."""
-    return split(nnx.eval_shape(build))
+    graph, state = nnx.split(nnx.eval_shape(build), nnx.Param)
+    return graph, _flat(state)
 
 
-def count(weights: Mapping[str, jax.Array]) -> int:
+def count(weights: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> int:
     """Number of parameters."""
     return sum(value.size for value in weights.values())
 
 
-def fingerprint(weights: Mapping[str, jax.Array]) -> str:
+def fingerprint(weights: Mapping[str, jax.Array | np.ndarray]) -> str:
     """12 hexadecimal digits that tell these weights, with their names, from any others."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
         digest.update(np.asarray(weights[name]).tobytes())
     return digest.hexdigest()[:12]
+
+
+def _flat(state: nnx.State) -> dict[str, Any]:
+    """Arrays, or the shapes of arrays that there are not, by dotted name."""
+    return {_dotted(path): value.get_value() for path, value in nnx.to_flat_state(state)}
 
 
 def _dotted(path: tuple) -> str:
