@@ -156,8 +156,8 @@ def read_fsdd(path):
     files = {}
     with tarfile.open(path) as archive:
         for member in archive:
-            if member.isfile():
-                files[member.name.removeprefix("./")] = archive.extractfile(member).read()
+            if file := archive.extractfile(member):
+                files[member.name.removeprefix("./")] = file.read()
     test, validation = (set(files[f"{kind}_list.txt"].decode().split()) for kind in ("testing", "validation"))
     splits = {"train": [], "validation": [], "test": []}
     for name in sorted(name for name in files if name.endswith(".wav")):
@@ -170,9 +170,8 @@ def read_fsdd(path):
 def read_clips(path):
     """`{set's name: [(clip, digit), ...]}` of a folder of WAVs or of an .npz file."""
     if path.is_dir():
-        names = sorted(path.glob("*_digit[0-9]*.wav"))
-        digits = [int(re.search(r"_digit(\d)", name.name).group(1)) for name in names]
-        return {path.name: [(librosa.load(name, sr=RATE)[0], digit) for name, digit in zip(names, digits, strict=True)]}
+        found = [(name, re.search(r"_digit(\d)", name.name)) for name in sorted(path.glob("*.wav"))]
+        return {path.name: [(librosa.load(name, sr=RATE)[0], int(digit[1])) for name, digit in found if digit]}
     arrays = np.load(path)
     sets = [name for name in arrays if f"{name}_digit" in arrays]
     return {name: list(zip(as_float(arrays[name]), arrays[f"{name}_digit"], strict=True)) for name in sets}

@@ -13,12 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.gpu_measure import SHAPES, parameters
 from benchmarks.gpu_work import Shape
 from diffwave_jax.kernels import dplr_spectrum
+from diffwave_jax.kernels.backends import Implementation
+
+COMPARED: tuple[Implementation, ...] = ("numba", "xla")
 
 
 def main(rounds: int = 10) -> None:
     """Prints milliseconds, the least of all rounds, of the spectra and of these with their gradient."""
     for shape in SHAPES[:3]:
-        calls = {name: calls_of(shape, name) for name in ("numba", "xla")}
+        calls = {name: calls_of(shape, name) for name in COMPARED}
         for what in range(2):
             numba, xla = fastest([calls[name][what] for name in calls], rounds)
             name = ("forward", "forward and gradient")[what]
@@ -27,7 +30,7 @@ def main(rounds: int = 10) -> None:
             )
 
 
-def calls_of(shape: Shape, implementation: str) -> tuple[Callable[[], object], Callable[[], object]]:
+def calls_of(shape: Shape, implementation: Implementation) -> tuple[Callable[[], object], Callable[[], object]]:
     """The spectra, and these with the gradient of every parameter."""
     arguments = [jnp.asarray(x) for x in parameters(shape)]
     spectrum = partial(dplr_spectrum, length=shape.length, implementation=implementation)

@@ -124,7 +124,7 @@ def best_times(calls: dict, repeats: int) -> dict:
     return best
 
 
-def _forward(network: nnx.Module) -> tuple[tuple[Callable, tuple], list[tuple]]:
+def _forward(network: DiffWave | SaShiMi) -> tuple[tuple[Callable, tuple], list[tuple]]:
     """The call of a forward with its filters given, and its products."""
     graph, values = weights.split(network)
     filters = jax.jit(lambda values: weights.merge(graph, values).filters())(values)
@@ -136,7 +136,7 @@ def _forward(network: nnx.Module) -> tuple[tuple[Callable, tuple], list[tuple]]:
     return (jit(predict), operands), list(_products(jax.make_jaxpr(predict)(*operands).jaxpr))
 
 
-def _loss(network: nnx.Module, batch: int) -> tuple[Callable, tuple]:
+def _loss(network: DiffWave | SaShiMi, batch: int) -> tuple[Callable, tuple]:
     graph, values = weights.split(network)
     x = _normal((batch, network.config.length))
     values["output2.kernel"] = jnp.ones_like(values["output2.kernel"])  # at zero no gradient would flow
@@ -151,7 +151,7 @@ def _products(jaxpr: jax.extend.core.Jaxpr) -> Iterator[tuple]:
     """(primitive, left shape, right shape, parameters) of each product and convolution in a traced function."""
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("dot_general", "conv_general_dilated"):
-            left, right = (variable.aval.shape for variable in equation.invars)
+            left, right = (variable.aval.shape for variable in equation.invars)  # pyright: ignore[reportAttributeAccessIssue]: arrays
             yield equation.primitive, left, right, tuple(equation.params.items())
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             yield from _products(inner)

@@ -18,6 +18,7 @@ from benchmarks.gpu_kernels import compile_cauchy, compile_kernels, predict
 from benchmarks.gpu_machine_code import Kernel, kernels
 from benchmarks.gpu_training_step import compile_step
 from benchmarks.gpu_work import Shape
+from diffwave_jax.kernels.backends import Implementation
 
 FULL_SIZE = Shape(128, 32, 16000)
 # One state, few nodes, one direction, no multiple of anything; 128 stored states.
@@ -32,7 +33,7 @@ LONGEST_FORWARD, LONGEST_BACKWARD = 48e-6, 140e-6
 
 def main() -> int:
     """The exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--skip-step", action="store_true", help="the kernels alone")
     arguments = parser.parse_args()
     problems = []
@@ -50,7 +51,7 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _check_shape(card: Card, implementation: str, shape: Shape) -> list[str]:
+def _check_shape(card: Card, implementation: Implementation, shape: Shape) -> list[str]:
     problems, times = [], {}
     for kernel in compile_kernels(card, implementation, shape):
         times[kernel.name] = predict(card, implementation, shape, kernel).time
@@ -63,7 +64,7 @@ def _check_shape(card: Card, implementation: str, shape: Shape) -> list[str]:
     return problems
 
 
-def _too_long(implementation: str, times: dict[str, float]) -> list[str]:
+def _too_long(implementation: Implementation, times: dict[str, float]) -> list[str]:
     forward = sum(time for name, time in times.items() if "forward" in name)
     backward = sum(time for name, time in times.items() if "backward" in name)
     return [
@@ -73,7 +74,7 @@ def _too_long(implementation: str, times: dict[str, float]) -> list[str]:
     ]
 
 
-def _check_cauchy(card: Card, implementation: str) -> list[str]:
+def _check_cauchy(card: Card, implementation: Implementation) -> list[str]:
     problems = []
     for kernel in compile_cauchy(card, implementation):
         _print(card, implementation, "cauchy", kernel, "")
@@ -94,11 +95,11 @@ def _check_step(card: Card) -> list[str]:
     return problems
 
 
-def _spills(card: Card, implementation: str, kernel: Kernel) -> list[str]:
+def _spills(card: Card, implementation: Implementation, kernel: Kernel) -> list[str]:
     return [f"{card.name} {implementation} {kernel.name}: {kernel.spilled} bytes spilled"] if kernel.spilled else []
 
 
-def _print(card: Card, implementation: str, what: str, kernel: Kernel, time: str) -> None:
+def _print(card: Card, implementation: Implementation, what: str, kernel: Kernel, time: str) -> None:
     numbers = f"{kernel.registers:9} {kernel.shared_bytes:6} {kernel.spilled:6} {time}"
     print(f"{card.name:5} {implementation:7} {what:34} {kernel.name:22} {numbers}", flush=True)
 

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _DUMP = Path(tempfile.mkdtemp(prefix="gpu_compiler_"))
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -21,6 +21,7 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh  # noqa: E402
 
+from diffwave_jax.kernels.backends import Implementation  # noqa: E402
 from diffwave_jax.kernels.target import Target, compile_for  # noqa: E402
 
 
@@ -37,7 +38,7 @@ class Card(NamedTuple):
     multiprocessors: int
     clock: float
     bandwidth: float
-    implementations: tuple[str, ...]
+    implementations: tuple[Implementation, ...]
 
 
 H100 = Card("h100", (9, 0), "sm_90a", 132, 1.7e9, 3.35e12, ("triton", "mosaic"))
@@ -51,9 +52,16 @@ class Compiled(NamedTuple):
     executable: jax.stages.Compiled
     ptx: list[Path]
 
+    def memory(self) -> Any:
+        """The bytes of arguments, results and temporaries, as jax names them."""
+        memory = self.executable.memory_analysis()
+        if memory is None:
+            raise RuntimeError("this compiler does not say what memory a program needs")
+        return memory
+
     def device_bytes(self) -> int:
         """Peak on the device: arguments, results and temporaries, what they share counted once."""
-        memory = self.executable.memory_analysis()
+        memory = self.memory()
         return (
             memory.argument_size_in_bytes
             + memory.output_size_in_bytes

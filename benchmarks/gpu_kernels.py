@@ -6,6 +6,7 @@ memory is no bottleneck, which the floor of bytes tells. The floor of arithmetic
 that the formulas need; a reciprocal has a unit of its own.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from benchmarks.gpu_machine_code import Kernel
 from benchmarks.gpu_machine_code import kernels as kernels_in
 from benchmarks.gpu_work import Shape, moved_bytes, operations
 from diffwave_jax import kernels
+from diffwave_jax.kernels.backends import Implementation
 from diffwave_jax.kernels.gpu.block_sizes import BlockSizes, mosaic_block_sizes, triton_block_sizes
 from diffwave_jax.kernels.rounding import divide_up, round_up
 
@@ -33,12 +35,12 @@ class Prediction(NamedTuple):
     memory: float
 
 
-def value_and_gradient(shape: Shape, implementation: str):
+def value_and_gradient(shape: Shape, implementation: Implementation) -> Callable:
     """A function of dt, w, b, p, c whose compilation holds all three kernels."""
 
     def function(*parameters):
         spectrum, pull_back = jax.vjp(
-            lambda *parameters: kernels.dplr_spectrum(*parameters, shape.length, implementation=implementation),
+            lambda *parameters: kernels.dplr_spectrum(*parameters, length=shape.length, implementation=implementation),
             *parameters,
         )
         return spectrum, pull_back(jnp.conj(spectrum))
@@ -46,12 +48,12 @@ def value_and_gradient(shape: Shape, implementation: str):
     return function
 
 
-def compile_kernels(card: Card, implementation: str, shape: Shape) -> list[Kernel]:
+def compile_kernels(card: Card, implementation: Implementation, shape: Shape) -> list[Kernel]:
     """Forward, the gradient to the sums, the gradient to the states."""
     return _kernels(card, value_and_gradient(shape, implementation), shape.arguments(), "dplr_")
 
 
-def compile_cauchy(card: Card, implementation: str) -> list[Kernel]:
+def compile_cauchy(card: Card, implementation: Implementation) -> list[Kernel]:
     """The kernels of the bare Cauchy sum for 100 heads, 32 states and 5001 nodes."""
     arguments = [jax.ShapeDtypeStruct(shape, "complex64") for shape in ((100, 32), (5001,), (100, 32))]
 
@@ -72,7 +74,7 @@ def _kernels(card, function, arguments, prefix) -> list[Kernel]:
     return found
 
 
-def predict(card: Card, implementation: str, shape: Shape, kernel: Kernel) -> Prediction:
+def predict(card: Card, implementation: Implementation, shape: Shape, kernel: Kernel) -> Prediction:
     """For one of `compile_kernels`."""
     sizes = TABLES[implementation](shape.heads, shape.states, shape.nodes)
     warps, trips = _work(implementation, shape, sizes, kernel.name)
@@ -85,7 +87,7 @@ def predict(card: Card, implementation: str, shape: Shape, kernel: Kernel) -> Pr
     )
 
 
-def _work(implementation: str, shape: Shape, sizes: BlockSizes, name: str) -> tuple[int, int]:
+def _work(implementation: Implementation, shape: Shape, sizes: BlockSizes, name: str) -> tuple[int, int]:
     """Warps of the grid, and trips of each through the loop."""
     if "states" in name:
         groups = divide_up(shape.states, sizes.states)

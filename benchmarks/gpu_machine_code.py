@@ -36,7 +36,7 @@ def kernels(ptx: Path, prefix: str = "") -> list[Kernel]:
     entries = re.findall(r"\.entry (\w+)", source)
     if not any(name.startswith(prefix) for name in entries):
         return []
-    architecture = re.search(r"^\.target (\w+)", source, re.MULTILINE)[1]
+    architecture = _found(re.search(r"^\.target (\w+)", source, re.MULTILINE))[1]
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / "code.cubin"
         log = _run("ptxas", "-v", f"-arch={architecture}", "-o", code, ptx)
@@ -64,7 +64,7 @@ def _run(tool: str, *arguments) -> str:
 
 def _find(tool: str) -> str:
     """In NVIDIA's wheels beside jax, or on the path."""
-    import nvidia
+    import nvidia  # pyright: ignore[reportMissingImports]: only requirements-gpu.txt has it
 
     found = [path for folder in nvidia.__path__ for path in Path(folder).glob(f"*/bin/{tool}")]
     path = str(found[0]) if found else shutil.which(tool)
@@ -77,8 +77,8 @@ def _usage(log: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """Of every entry in ptxas's log: registers, bytes of shared memory, bytes of spills."""
     for name, text in re.findall(r"Compiling entry function '(\w+)'(.*?)(?=Compiling entry|\Z)", log, re.DOTALL):
         shared = re.search(r"(\d+) bytes smem", text)
-        spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text)
-        registers = int(re.search(r"Used (\d+) registers", text)[1])
+        spills = _found(re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text))
+        registers = int(_found(re.search(r"Used (\d+) registers", text))[1])
         yield name, (registers, int(shared[1]) if shared else 0, max(map(int, spills.groups())))
 
 
@@ -95,7 +95,13 @@ def _reserved(ptx: Path, name: str) -> int:
 
 def _sections(listing: str) -> Iterator[tuple[str, str]]:
     for text in re.split(r"(?=//-+ \.text\.)", listing)[1:]:
-        yield re.match(r"//-+ \.text\.(\S+)", text)[1], text
+        yield _found(re.match(r"//-+ \.text\.(\S+)", text))[1], text
+
+
+def _found(match: re.Match[str] | None) -> re.Match[str]:
+    if match is None:
+        raise RuntimeError("NVIDIA's tools write something else than they did: what is read here must follow")
+    return match
 
 
 def _loop_and_rest(listing: str) -> tuple[Counter, Counter]:

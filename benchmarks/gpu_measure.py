@@ -18,10 +18,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
 
 from benchmarks.gpu_work import KERNELS, Shape, moved_bytes, operations
 from diffwave_jax import kernels
-from diffwave_jax.kernels.backends import PALLAS, best_implementation
+from diffwave_jax.kernels.backends import PALLAS, Implementation, best_implementation
 from diffwave_jax.kernels.target import Target, target
 
 # Float32 TFLOP/s and GB/s, from NVIDIA's data sheets, by a part of the device's name.
@@ -58,7 +59,7 @@ class Peaks(NamedTuple):
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit status: 1 if an implementation is less accurate than it should be."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a tiny shape, to try the script, on a CPU too")
     parser.add_argument("--tflops", type=float, help="the card's float32 peak, where the script does not know it")
     parser.add_argument("--bandwidth", type=float, help="its memory bandwidth in GB/s")
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if accurate else 1
 
 
-def implementations(here: Target) -> list[str]:
+def implementations(here: Target) -> list[Implementation]:
     """XLA and Pallas's backends that run on this device; on a CPU the one whose interpreter is not too slow."""
     if here.platform == "cpu":
         return ["xla", "triton"]
@@ -92,7 +93,7 @@ def implementations(here: Target) -> list[str]:
     return ["xla", *(name for name in PALLAS if here.capability >= needs[name])]
 
 
-def parameters(shape: Shape, dtype=np.float32) -> list[np.ndarray]:
+def parameters(shape: Shape, dtype: DTypeLike = np.float32) -> list[np.ndarray]:
     """Random dt, w, b, p, c in the ranges of a trained layer, rounded to float32."""
     heads, states = shape.heads, shape.states
     rng = np.random.default_rng(0)
@@ -119,30 +120,30 @@ def _first_heads(arrays: list[np.ndarray]) -> list[np.ndarray]:
     return [dt[:TRUE_HEADS], w[:TRUE_HEADS], b[:TRUE_HEADS], p[:TRUE_HEADS], c[:, :TRUE_HEADS]]
 
 
-def _results(arrays, length: int, implementation: str) -> list[np.ndarray]:
+def _results(arrays: list[np.ndarray], length: int, implementation: Implementation) -> list[np.ndarray]:
     """The kernels, and the gradients of a fixed random linear function of them."""
     shape = *arrays[-1].shape[:2], length
     weights = np.random.default_rng(1).normal(size=shape).astype(arrays[0].dtype)
 
     def loss(arrays):
-        kernel = kernels.dplr_kernel(*arrays, length, implementation=implementation)
+        kernel = kernels.dplr_kernel(*arrays, length=length, implementation=implementation)
         return jnp.sum(weights * kernel), kernel
 
     gradients, kernel = jax.jit(jax.grad(loss, has_aux=True))(arrays)
     return [np.asarray(x) for x in (kernel, *gradients)]
 
 
-def _errors(shape, implementation: str, truth: list[np.ndarray]) -> tuple[float, float]:
+def _errors(shape: Shape, implementation: Implementation, truth: list[np.ndarray]) -> tuple[float, float]:
     found = _results(_first_heads(parameters(shape)), shape.length, implementation)
     errors = [np.max(np.abs(x - y)) / np.max(np.abs(y)) for x, y in zip(found, truth, strict=True)]
     return errors[0], max(errors[1:])
 
 
-def _functions(shape, implementation: str) -> tuple[Callable, Callable]:
+def _functions(shape: Shape, implementation: Implementation) -> tuple[Callable, Callable]:
     """The spectrum, and the spectrum with its gradient."""
 
     def spectrum(*arrays):
-        return kernels.dplr_spectrum(*arrays, shape.length, implementation=implementation)
+        return kernels.dplr_spectrum(*arrays, length=shape.length, implementation=implementation)
 
     def both(*arrays):
         value, pull_back = jax.vjp(spectrum, *arrays)

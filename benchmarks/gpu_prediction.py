@@ -7,7 +7,7 @@ three on this machine's CPU. The two floors are what the card's float32 units an
 """
 
 # Before jax: it sets XLA's flags.
-from benchmarks.gpu_compiler import CARDS, H100, compile_on, mesh  # isort: skip
+from benchmarks.gpu_compiler import CARDS, H100, Card, compile_on, mesh  # isort: skip
 
 import time
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks.gpu_kernels import Prediction, compile_kernels, predict, value_and_gradient
 from benchmarks.gpu_work import Shape
 from diffwave_jax import kernels
+from diffwave_jax.kernels.backends import Implementation
 
 # SaShiMi's three stages with the released models' l_max and with each stage's own, and four times the states.
 SHAPES = (
@@ -52,7 +53,7 @@ def main() -> None:
 
 def _xla(shape: Shape) -> str:
     parameters = _parameters(shape)
-    forward = jax.jit(lambda *x: kernels.dplr_spectrum(*x, shape.length, implementation="xla"))
+    forward = jax.jit(lambda *x: kernels.dplr_spectrum(*x, length=shape.length, implementation="xla"))
     both = jax.jit(value_and_gradient(shape, "xla"))
     return f"{1e6 * _best(forward, parameters):8.0f} {1e6 * _best(both, parameters):8.0f}"
 
@@ -82,7 +83,7 @@ def _best(function: Callable, arguments) -> float:
     return min(times)
 
 
-def _predicted(card, implementation: str, shape: Shape) -> str:
+def _predicted(card: Card, implementation: Implementation, shape: Shape) -> str:
     predictions = {
         kernel.name: predict(card, implementation, shape, kernel)
         for kernel in compile_kernels(card, implementation, shape)
@@ -92,12 +93,12 @@ def _predicted(card, implementation: str, shape: Shape) -> str:
     return "   ".join(" ".join(f"{1e6 * x:7.1f}" for x in prediction) for prediction in (forward, backward))
 
 
-def _memory(implementation: str, states: int) -> int:
+def _memory(implementation: Implementation, states: int) -> int:
     shape = Shape(128, states, 16000)
     sharding = NamedSharding(mesh(H100), PartitionSpec())
     arguments = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for x in shape.arguments()]
     compiled = compile_on(H100, value_and_gradient(shape, implementation), *arguments)
-    return compiled.executable.memory_analysis().temp_size_in_bytes
+    return compiled.memory().temp_size_in_bytes
 
 
 if __name__ == "__main__":

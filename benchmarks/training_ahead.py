@@ -101,11 +101,13 @@ def measured(devices: list, case: dict) -> dict:
     target = {"cpu": Target("cpu"), "h100": Target("cuda", (9, 0)), "v5e": Target("tpu")}[case["target"]]
     with compile_for(target):
         compiled = compile_step(full_size(case), Mesh(np.array(devices), ("data",)), (target.platform,))
-    memory, cost = compiled.memory_analysis(), compiled.cost_analysis() or {}
+    memory, cost, program = compiled.memory_analysis(), compiled.cost_analysis() or {}, compiled.as_text()
+    if memory is None or program is None:
+        raise RuntimeError("this compiler does not say what memory a program needs")
     return {
         "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes + extra_output(memory),
         "temp_bytes": memory.temp_size_in_bytes,
-        "collectives": collectives(compiled.as_text()),
+        "collectives": collectives(program),
         "optimal_seconds": cost.get("optimal_seconds"),
         "flops": cost.get("flops"),
         "compile_seconds": round(time.monotonic() - start, 1),

@@ -68,7 +68,7 @@ def programs(name: str) -> dict[str, Callable[[], object]]:
         kernels, params = _s4(lambda layer, length: layer.kernel(length))
         timed["s4 kernels"] = _call(jax.jit(kernels), params)
         timed["s4 kernels and gradient"] = _gradient(kernels, params)
-        timed["s4 filters and gradient"] = _gradient(*_s4(S4.spectrum))
+        timed["s4 filters and gradient"] = _gradient(*_s4(S4.filter))
         timed["step with XLA's kernels"] = _forward_and_step(_config(name, s4_implementation="xla"))["step"]
     return timed
 
