@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Integer, Real
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
@@ -82,7 +83,9 @@ class Diffusion:
         of_state = 1 / np.sqrt(self.alpha)
         return of_state, -of_state * self.beta / np.sqrt(1 - self.alpha_bar), self.sigma
 
-    def q_sample(self, x0: jax.Array, t: jax.Array, noise: jax.Array) -> jax.Array:
+    def q_sample(
+        self, x0: Float[Array, "batch samples"], t: Integer[Array, " batch"], noise: Float[Array, "batch samples"]
+    ) -> Float[Array, "batch samples"]:
         """Noisy audio x_t from clean audio (Ho et al., equation 4).
 
         Args:
@@ -94,7 +97,9 @@ class Diffusion:
         signal = _at(np.sqrt(alpha_bar), t, x0)
         return signal * x0 + _at(np.sqrt(1 - alpha_bar), t, x0) * noise
 
-    def predicted_noise(self, output: jax.Array, x: jax.Array, t: jax.Array) -> jax.Array:
+    def predicted_noise(
+        self, output: Float[Array, "batch samples"], x: Float[Array, "batch samples"], t: Real[Array, " batch"]
+    ) -> Float[Array, "batch samples"]:
         """What a network's `output` (B, L) for `x` (B, L) at steps `t` (B,) says of the noise in x.
 
         Between two steps sqrt(alpha_bar) is taken as linear, as the samplers' schedules do.
@@ -106,16 +111,22 @@ class Diffusion:
     def loss(
         self,
         predict_noise: Callable[[jax.Array, jax.Array], jax.Array],
-        x0: jax.Array,
-        t: jax.Array,
-        noise: jax.Array,
-    ) -> jax.Array:
+        x0: Float[Array, "batch samples"],
+        t: Integer[Array, " batch"],
+        noise: Float[Array, "batch samples"],
+    ) -> Float[Array, " batch"]:
         """Mean squared error of the predicted noise per clip, (B,) (Ho et al., equation 14)."""
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
         return jnp.mean(jnp.square(predicted - noise), axis=-1)
 
 
-def noise_in(prediction: str, output: jax.Array, x: jax.Array, signal: jax.Array, noise_level: jax.Array) -> jax.Array:
+def noise_in(
+    prediction: str,
+    output: Float[Array, "*clips samples"],
+    x: Float[Array, "*clips samples"],
+    signal: jax.Array,
+    noise_level: jax.Array,
+) -> Float[Array, "*clips samples"]:
     """The noise that a network's output stands for, where x = signal x_0 + noise_level epsilon.
 
     The output is epsilon itself ("noise"), or v = signal epsilon - noise_level x_0 ("v"; Salimans & Ho, arXiv

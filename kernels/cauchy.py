@@ -3,12 +3,19 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, ArrayLike, Complex, Inexact
 
 from diffwave_jax.kernels import reference
 from diffwave_jax.kernels.backends import Implementation, backend, choose
 
 
-def cauchy(v, z, w, *, implementation: Implementation | None = None) -> jax.Array:
+def cauchy(
+    v: Inexact[ArrayLike, "*#heads states"],
+    z: Inexact[ArrayLike, " nodes"],
+    w: Inexact[ArrayLike, "*#heads states"],
+    *,
+    implementation: Implementation | None = None,
+) -> Complex[Array, "*#heads nodes"]:
     """`sum_n v_n / (z_l - w_n) + conj(v_n) / (z_l - conj(w_n))`.
 
     Args:

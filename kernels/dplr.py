@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Complex, Float
 
 from diffwave_jax.kernels import reference
 from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choose
@@ -16,8 +17,16 @@ from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 
 
 def dplr_spectrum(
-    dt, w, b, p, c, length: int, *, implementation: Implementation | None = None, block_sizes: BlockSizes | None = None
-) -> jax.Array:
+    dt: Float[ArrayLike, " heads"],
+    w: Complex[ArrayLike, "#heads states"],
+    b: Complex[ArrayLike, "#heads states"],
+    p: Complex[ArrayLike, "#heads states"],
+    c: Complex[ArrayLike, "directions heads states"],
+    length: int,
+    *,
+    implementation: Implementation | None = None,
+    block_sizes: BlockSizes | None = None,
+) -> Complex[Array, "directions heads {length//2+1}"]:
     """Spectrum of the truncated convolution kernels at the nodes `exp(-2 pi i l / length)`, l = 0..length // 2.
 
     Args:
@@ -37,19 +46,27 @@ def dplr_spectrum(
     Raises:
       ValueError: the shapes do not fit together, there is no such implementation, or it has no block sizes.
     """
-    dt, w, b, p, c = (jnp.asarray(x) for x in (dt, w, b, p, c))
-    _check_shapes(dt, w, b, p, c, length)
+    arrays = tuple(jnp.asarray(x) for x in (dt, w, b, p, c))
+    _check_shapes(*arrays, length=length)
     implementation = choose(implementation)
     if block_sizes is not None and implementation not in PALLAS:
         raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
     if implementation == "reference":
-        return reference.dplr_spectrum(dt, w, b, p, c, length)
-    return _spectrum(coefficients(dt, w, b, p, c), (implementation, length, block_sizes))
+        return reference.dplr_spectrum(*arrays, length=length)
+    return _spectrum(coefficients(*arrays), (implementation, length, block_sizes))
 
 
 def dplr_kernel(
-    dt, w, b, p, c, length: int, *, implementation: Implementation | None = None, block_sizes: BlockSizes | None = None
-) -> jax.Array:
+    dt: Float[ArrayLike, " heads"],
+    w: Complex[ArrayLike, "#heads states"],
+    b: Complex[ArrayLike, "#heads states"],
+    p: Complex[ArrayLike, "#heads states"],
+    c: Complex[ArrayLike, "directions heads states"],
+    length: int,
+    *,
+    implementation: Implementation | None = None,
+    block_sizes: BlockSizes | None = None,
+) -> Float[Array, "directions heads {length}"]:
     """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments and errors."""
     spectrum = dplr_spectrum(dt, w, b, p, c, length, implementation=implementation, block_sizes=block_sizes)
     return jnp.fft.irfft(spectrum, n=length)

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 WINDOW_SECONDS = 0.032
 HOP_SECONDS = 0.01
@@ -56,7 +56,7 @@ class ClassifierBlock(nnx.Module):
             self.shortcut = convolution(in_features, out_features, 1, rngs=rngs)
         self.stride = stride
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch frames inputs"]) -> Float[Array, "batch strided outputs"]:
         """(B, T, in_features) to (B, ceil(T / stride), out_features)."""
         hidden = self.conv1(nnx.relu(self.norm1(x)))
         hidden = self.conv2(nnx.relu(self.norm2(hidden)))
@@ -85,27 +85,29 @@ class Classifier(nnx.Module):
         self.norm = group_norm(width, rngs=rngs)
         self.output = nnx.Linear(width, config.n_classes, rngs=rngs)
 
-    def mel(self, audio: jax.Array) -> jax.Array:
+    def mel(self, audio: Float[Array, "batch samples"]) -> Float[Array, "batch frames mels"]:
         """Audio (B, L) to the network's input (B, T, n_mels), see `log_mel`."""
         return log_mel(audio, self.config.sample_rate, self.config.n_mels)
 
-    def features(self, mel: jax.Array) -> jax.Array:
+    def features(self, mel: Float[Array, "batch frames mels"]) -> Float[Array, "batch features"]:
         """Log-mel spectrogram (B, T, n_mels) to the penultimate features (B, channels[-1])."""
         x = self.input(mel)
         for block in self.blocks:
             x = block(x)
         return nnx.relu(self.norm(x)).mean(axis=1)
 
-    def logits(self, features: jax.Array) -> jax.Array:
+    def logits(self, features: Float[Array, "batch features"]) -> Float[Array, "batch classes"]:
         """Features (B, channels[-1]) to unnormalised log-probabilities (B, n_classes)."""
         return self.output(features)
 
-    def __call__(self, audio: jax.Array) -> jax.Array:
+    def __call__(self, audio: Float[Array, "batch samples"]) -> Float[Array, "batch classes"]:
         """Audio (B, L) to unnormalised log-probabilities (B, n_classes), which do not depend on its level."""
         return self.logits(self.features(self.mel(audio)))
 
 
-def log_mel(audio: jax.Array, sample_rate: int, n_mels: int) -> jax.Array:
+def log_mel(
+    audio: Float[Array, "batch samples"], sample_rate: int, n_mels: int
+) -> Float[Array, "batch frames {n_mels}"]:
     """Log-mel spectrogram (B, T, n_mels) of audio (B, L), 100 frames a second, from -1 to 1.
 
     1 is the loudest mel band of the clip, -1 is 50 dB below it. Digital silence gives 1 everywhere.
@@ -120,12 +122,12 @@ def log_mel(audio: jax.Array, sample_rate: int, n_mels: int) -> jax.Array:
     return 1 + jnp.log(bands / loudest + FLOOR) * (2 / -np.log(FLOOR))
 
 
-def mel_bands(sample_rate: int, window: int, n_mels: int) -> np.ndarray:
+def mel_bands(sample_rate: int, window: int, n_mels: int) -> Float[np.ndarray, "{window//2+1} {n_mels}"]:
     """Triangular mel filters (window // 2 + 1, n_mels), each of unit area (Slaney's)."""
     return librosa.filters.mel(sr=sample_rate, n_fft=window, n_mels=n_mels, fmin=LOWEST_HZ).T
 
 
-def convolution(in_features: int, out_features: int, width: int, *, stride=1, rngs: nnx.Rngs) -> nnx.Conv:
+def convolution(in_features: int, out_features: int, width: int, *, stride: int = 1, rngs: nnx.Rngs) -> nnx.Conv:
     """A "same"-padded convolution over time without bias, He-initialised."""
     init = nnx.initializers.he_normal()
     return nnx.Conv(in_features, out_features, (width,), strides=(stride,), use_bias=False, kernel_init=init, rngs=rngs)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from diffwave_jax.kernels.target import target
 from diffwave_jax.models import sums
@@ -17,7 +18,7 @@ def check_dtype(dtype: str) -> None:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
 
 
-def matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def matmul(x: Float[Array, "*rows inputs"], kernel: Float[Array, "inputs outputs"]) -> Float[Array, "*rows outputs"]:
     """`x @ kernel` for x (..., in) and kernel (in, out)."""
     return _cpu_matmul(x, kernel) if target().platform == "cpu" else x @ kernel
 
@@ -49,7 +50,7 @@ def _matmul_backward(saved, dy):
 _cpu_matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+def add_bias(x: Float[Array, "*rows features"], bias: Float[Array, " features"]) -> Float[Array, "*rows features"]:
     """`x + bias` for x (..., H) and bias (H,)."""
     return _cpu_add_bias(x, bias) if target().platform == "cpu" else x + bias
 
@@ -91,7 +92,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(init(rngs.params(), (out_features,), jnp.float32))
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
         """(..., in_features) to (..., out_features)."""
         y = matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
         return add_bias(y, self.bias[...].astype(self.dtype))
@@ -105,7 +106,7 @@ class LayerNorm(nnx.Module):
         self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (features,), jnp.float32))
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:
         """(..., features) to (..., features)."""
         norm = _cpu_layer_norm if target().platform == "cpu" else _layer_norm
         return norm(x, self.scale[...], self.bias[...]).astype(self.dtype)

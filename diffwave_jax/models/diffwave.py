@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Float32, Int, Real
 
 from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import materialized
@@ -54,7 +54,9 @@ class ResidualBlock(nnx.Module):
         self.residual = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
         self.skip = WeightNormLinear(channels, channels, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, embedding: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, x: Float[Array, "batch samples channels"], embedding: Float[Array, "batch features"]
+    ) -> tuple[Float[Array, "batch samples channels"], Float[Array, "batch samples channels"]]:
         """State (B, L, C) and embedding (B, STEP_FEATURES) to the next state and the skip output, both (B, L, C)."""
         # The released models add the embedding in place, so the residual path carries it too.
         x = x + self.step(embedding)[:, None]
@@ -89,7 +91,14 @@ class DiffWave(nnx.Module):
         del length
         return ()
 
-    def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, filters: tuple = ()) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch samples"],
+        t: Real[Array, " batch"],
+        label: Int[Array, " batch"] | None = None,
+        *,
+        filters: tuple = (),
+    ) -> Float32[Array, "batch samples"]:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
 
         Args:

@@ -8,6 +8,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Complex, Complex128, Float, Inexact
 
 
 class LegS(NamedTuple):
@@ -50,7 +51,9 @@ def legs(n_states: int) -> LegS:
     )
 
 
-def length_corrected(C: np.ndarray, log_dt: np.ndarray, l_max: int) -> np.ndarray:
+def length_corrected(
+    C: Complex[np.ndarray, "directions heads states"], log_dt: Float[np.ndarray, " heads"], l_max: int
+) -> Complex128[np.ndarray, "directions heads states"]:
     """`(I - dA^l_max)^T C`: what the truncated generating function of the kernel needs (S4, section 3.2).
 
     Args:
@@ -72,7 +75,7 @@ def length_corrected(C: np.ndarray, log_dt: np.ndarray, l_max: int) -> np.ndarra
     return corrected
 
 
-def bilinear(A: np.ndarray, dt: np.ndarray | float) -> np.ndarray:
+def bilinear(A: Inexact[np.ndarray, "*#steps n n"], dt: np.ndarray | float) -> Inexact[np.ndarray, "*#steps n n"]:
     """Bilinear discretisations (..., N, N) of state matrices `A` (..., N, N) with steps `dt` (...) (S4, equation 3)."""
     half_step, identity = np.asarray(dt)[..., None, None] / 2 * A, np.eye(A.shape[-1])
     return np.linalg.solve(identity - half_step, identity + half_step)

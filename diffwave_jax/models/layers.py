@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Int, Real
 
 from diffwave_jax.models import labels
 from diffwave_jax.models.dense import Linear, add_bias, matmul
@@ -13,7 +14,7 @@ MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
 STEP_FEATURES = 512  # width of the step embedding, which every block listens to
 
 
-def gelu(x: jax.Array) -> jax.Array:
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """GELU in its exact erf form; `jax.nn.gelu` computes it through erfc, which costs XLA on CPU twice the time."""
     return 0.5 * x * (1 + jax.lax.erf(x * np.sqrt(0.5).astype(x.dtype)))
 
@@ -49,7 +50,7 @@ class WeightNormConv(nnx.Module):
         self.dilation = dilation
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch samples inputs"]) -> Float[Array, "batch samples outputs"]:
         """(B, L, in_features) to (B, L, out_features)."""
         y = jax.lax.conv_general_dilated(
             x.astype(self.dtype),
@@ -72,13 +73,13 @@ class WeightNormLinear(nnx.Module):
         self.bias = nnx.Param(init(rngs.params(), (out_features,)))
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
         """(..., in_features) to (..., out_features)."""
         kernel = weight_norm(self.v[...], self.g[...]).astype(self.dtype)
         return add_bias(matmul(x.astype(self.dtype), kernel), self.bias[...].astype(self.dtype))
 
 
-def weight_norm(v: jax.Array, g: jax.Array) -> jax.Array:
+def weight_norm(v: Float[Array, "*inputs outputs"], g: Float[Array, " outputs"]) -> Float[Array, "*inputs outputs"]:
     """`g v / ||v||` with one norm per output channel, the last axis of `v` (..., out) and of `g` (out,)."""
     return _direction(v) * g
 
@@ -135,7 +136,9 @@ class StepEmbedding(nnx.Module):
         self.n_speakers = n_speakers
         self.features = features
 
-    def __call__(self, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self, t: Real[Array, " batch"], label: Int[Array, " batch"] | None = None
+    ) -> Float[Array, "batch features"]:
         """Embedding (B, out_features) of steps `t` (B,) and labels (B,), see `diffwave_jax.models.labels`."""
         hidden = nnx.silu(self.fc1(sinusoids(t, self.features)))
         embedding = nnx.silu(self.fc2(hidden))
@@ -156,7 +159,7 @@ def _standard_normal(key, shape, dtype=jnp.float32):
     return random_on_host(key, shape, lambda random: random.standard_normal(shape))
 
 
-def sinusoids(t: jax.Array, features: int) -> jax.Array:
+def sinusoids(t: Real[Array, " batch"], features: int) -> Float[Array, "batch {features}"]:
     """`[sin(t f), cos(t f)]` (B, features) of steps `t` (B,), f falling from 1 to 1/10000 (DiffWave, equation 7)."""
     half = features // 2
     frequency = np.exp(-np.log(MAX_PERIOD) * np.arange(half) / (half - 1)).astype(np.float32)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Complex64, Float, Float32
 
 from diffwave_jax.kernels import dplr_kernel
 from diffwave_jax.kernels.backends import Implementation
@@ -17,7 +18,7 @@ from diffwave_jax.models.layers import gelu
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
 
 # The spectra of a network's S4 layers, an array for each stage, () for a stage without any.
-Filters = tuple[jax.Array | tuple[()], ...]
+Filters = tuple[Complex64[Array, "_layers _channels _samples"] | tuple[()], ...]
 
 
 class S4Kernel(nnx.Module):
@@ -58,7 +59,7 @@ class S4Kernel(nnx.Module):
         draw = functools.partial(_initial_C, n_pairs=d_state // 2, l_max=l_max)
         self.C = nnx.Param(random_on_host(rngs.params(), shape, draw, log_dt))
 
-    def __call__(self, length: int) -> jax.Array:
+    def __call__(self, length: int) -> Float32[Array, "2 channels {length}"]:
         """Kernels (2, H, length) float32: [0] weighs the present and past, [1] the future from the next sample on."""
         kernels = dplr_kernel(
             dt=jnp.exp(self.log_dt[...]),
@@ -89,7 +90,7 @@ class S4(nnx.Module):
         self.output = Linear(d_model, 2 * d_model if glu else d_model, dtype=dtype, rngs=rngs)
         self.glu = glu
 
-    def filter(self, length: int) -> jax.Array:
+    def filter(self, length: int) -> Complex64[Array, "channels {length}"]:
         """Spectrum (H, length) complex64 of the whole filter, to be computed once and used on many inputs.
 
         Both kernels and the skip term D lie in one filter, see `filter_spectrum`.
@@ -97,13 +98,15 @@ class S4(nnx.Module):
         forward, backward = self.kernel(length)
         return filter_spectrum(forward.at[:, 0].add(self.D[...]), backward)
 
-    def __call__(self, u: jax.Array, filter: jax.Array) -> jax.Array:
+    def __call__(
+        self, u: Float[Array, "batch samples channels"], filter: Complex64[Array, "channels samples"]
+    ) -> Float[Array, "batch samples channels"]:
         """(B, L, H) to (B, L, H), with `filter` (H, L) from `self.filter(L)`."""
         y = self.output(gelu(convolve(u, filter).astype(self.output.dtype)))
         return nnx.glu(y) if self.glu else y
 
 
-def stacked_filters(layers: list[S4], length: int) -> jax.Array | tuple[()]:
+def stacked_filters(layers: list[S4], length: int) -> Complex64[Array, "layers channels {length}"] | tuple[()]:
     """`filter(length)` of layers that are alike, computed one after another: (layers, H, length); () for no layers.
 
     XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each.
@@ -115,7 +118,9 @@ def stacked_filters(layers: list[S4], length: int) -> jax.Array | tuple[()]:
     return jax.lax.map(lambda values: weights.merge(graph, values).filter(length), stacked)
 
 
-def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:
+def filter_spectrum(
+    forward: Float[Array, "channels samples"], backward: Float[Array, "channels samples"]
+) -> Complex64[Array, "channels samples"]:
     """Spectrum (H, L) complex64 for `convolve` of filters with taps `forward` (H, L) at 0, 1, ... and `backward` (H, L)
     at -1, -2, ...
 
@@ -128,7 +133,9 @@ def filter_spectrum(forward: jax.Array, backward: jax.Array) -> jax.Array:
     return jnp.fft.fft(jax.lax.complex(forward, -backward[:, ::-1]) * _twist(forward.shape[-1]))
 
 
-def convolve(u: jax.Array, spectrum: jax.Array) -> jax.Array:
+def convolve(
+    u: Float[Array, "batch samples channels"], spectrum: Complex64[Array, "channels samples"]
+) -> Float32[Array, "batch samples channels"]:
     """Channel-wise convolution of `u` (B, L, H) with filters of `spectrum` (H, L), see `filter_spectrum`."""
     twist = _twist(u.shape[1])
     u_hat = jnp.fft.fft(jnp.swapaxes(u.astype(jnp.float32), 1, 2) * twist)

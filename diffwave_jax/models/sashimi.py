@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Complex64, Float, Float32, Int, Real
 
 from diffwave_jax.kernels.backends import IMPLEMENTATIONS, Implementation
 from diffwave_jax.models import labels, weights
@@ -131,7 +132,12 @@ class S4Block(nnx.Module):
             rngs=rngs,
         )
 
-    def __call__(self, x: jax.Array, embedding: jax.Array, filter: jax.Array) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "batch samples channels"],
+        embedding: Float[Array, "batch features"],
+        filter: Complex64[Array, "channels samples"],
+    ) -> Float[Array, "batch samples channels"]:
         """(B, L, H) to (B, L, H), with the step's embedding (B, STEP_FEATURES) and the filter (H, L) of `s4.filter`."""
         return x + self.s4(self.norm(x) + self.step(embedding)[:, None], filter)
 
@@ -145,7 +151,7 @@ class FeedForwardBlock(nnx.Module):
         self.ff1 = Linear(d_model, config.ff * d_model, dtype=dtype, rngs=rngs)
         self.ff2 = Linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch samples channels"]) -> Float[Array, "batch samples channels"]:
         """(B, L, H) to (B, L, H)."""
         return x + self.ff2(gelu(self._widen(x)))
 
@@ -163,7 +169,7 @@ class DownPool(nnx.Module):
         dtype = jnp.dtype(config.dtype)
         self.linear = WeightNormLinear(d_model * pool, d_model * config.expand, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch samples channels"]) -> Float[Array, "batch pooled wider"]:
         """(B, L * pool, H) to (B, L, H * expand)."""
         batch, length, channels = x.shape
         groups = x.reshape(batch, length // self.pool, self.pool, channels)
@@ -178,7 +184,7 @@ class UpPool(nnx.Module):
         dtype = jnp.dtype(config.dtype)
         self.linear = WeightNormLinear(d_model * config.expand, d_model * pool, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "batch pooled wider"]) -> Float[Array, "batch samples channels"]:
         """(B, L, H * expand) to (B, L * pool, H)."""
         groups = self.linear(x)
         batch, length, features = groups.shape
@@ -221,8 +227,13 @@ class SaShiMi(nnx.Module):
         )
 
     def __call__(
-        self, x: jax.Array, t: jax.Array, label: jax.Array | None = None, *, filters: Filters | None = None
-    ) -> jax.Array:
+        self,
+        x: Float[Array, "batch samples"],
+        t: Real[Array, " batch"],
+        label: Int[Array, " batch"] | None = None,
+        *,
+        filters: Filters | None = None,
+    ) -> Float32[Array, "batch samples"]:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
 
         Args:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -29,7 +30,7 @@ def golden_weights(tag: str) -> dict[str, np.ndarray]:
 def golden_network(tag: str) -> SaShiMi | DiffWave:
     """The network itself."""
     graph, _ = weights.abstract(lambda: build(MODELS[tag], rngs=nnx.Rngs(0)))
-    return weights.merge(graph, golden_weights(tag))
+    return weights.merge(graph, {name: jnp.asarray(array) for name, array in golden_weights(tag).items()})
 
 
 def golden_generator(tag: str, beta: np.ndarray | None = None) -> Generator:

@@ -55,6 +55,7 @@ def test_nodes_far_away_and_on_the_imaginary_axis(relative_error):
         (np.ones(3), np.ones(2), "same number of states"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input(v, z, message):
     with pytest.raises(ValueError, match=message):
         kernels.cauchy(v, z, np.ones(4))

@@ -166,6 +166,7 @@ def test_nothing_of_heads_times_states_times_nodes_is_kept(implementation):
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input(replace, message, dplr_parameters):
     arguments = dict(zip(PARAMETERS, dplr_parameters(2, 4), strict=True)) | {"length": 8, "implementation": "xla"}
     with pytest.raises(ValueError, match=message):
