@@ -2,14 +2,22 @@ PYTHON ?= python3
 VENV ?= .venv
 FSDD ?= data/fsdd.tar.gz
 OUT ?= samples
+NEWER_PYTHON ?= python3.13
+NEWER_VENV ?= .venv-newer
+NEWER_TESTS = 'pytest>=8.3' 'pytest-xdist>=3.6' 'hypothesis>=6.120' 'beartype>=0.23,<1'
 
-.PHONY: sample test lint digits gpu-check
+.PHONY: sample test test-newer lint digits gpu-check
 
 sample: $(VENV)/.run-time
 	$(VENV)/bin/python sample.py --n 16 --out $(OUT)
 
 test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -q -n auto --dist loadfile
+
+# The newest jax, which pip offers from Python 3.12 on: kernels, models, samplers, and a training run.
+test-newer: $(NEWER_VENV)/.test
+	$(NEWER_VENV)/bin/python -m pytest -q -n auto --dist loadfile tests/kernels tests/models tests/generation/samplers \
+	  tests/test_train_script.py
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
@@ -25,6 +33,11 @@ gpu-check:
 $(VENV)/.run-time: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(NEWER_VENV)/.test: requirements.txt
+	$(NEWER_PYTHON) -m venv $(NEWER_VENV)
+	$(NEWER_VENV)/bin/python -m pip install --quiet --upgrade --requirement requirements.txt $(NEWER_TESTS)
 	touch $@
 
 $(VENV)/.test: requirements.txt requirements-test.txt

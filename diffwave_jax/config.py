@@ -132,7 +132,7 @@ def from_dict(data: Mapping) -> ConfigDict:
                     config[section][field] = tuple(value) if values_type is tuple else value
         elif section == "model":
             fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            config.model = model_section(fields.pop("name"), **fields)
+            config.model = model_section(str(fields.pop("name")), **fields)
         else:
             config[section] = values
     return config

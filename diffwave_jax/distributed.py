@@ -49,5 +49,6 @@ def _check(cluster: Cluster, explicit: tuple) -> None:
         raise UserError("--distributed finds the processes by itself: leave out --coordinator and what goes with it")
     if not cluster.detect and None in explicit:
         raise UserError("--coordinator, --num_processes and --process_id go together: give all three")
-    if not cluster.detect and not 0 <= cluster.process_id < cluster.num_processes:
-        raise UserError(f"--process_id is {cluster.process_id}; it must be from 0 to {cluster.num_processes - 1}")
+    number, count = cluster.process_id, cluster.num_processes
+    if number is not None and count is not None and not 0 <= number < count:
+        raise UserError(f"--process_id is {number}; it must be from 0 to {count - 1}")

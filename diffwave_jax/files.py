@@ -3,16 +3,15 @@
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from diffwave_jax.errors import UserError
 
-try:
+if sys.platform != "win32":  # where nobody can remove a file that another process has open
     from fcntl import LOCK_EX, LOCK_NB, flock
-except ImportError:  # Windows, where nobody can remove a file that another process has open
-    flock = None
 
 UNFINISHED = ".partial"  # how the name of a file ends that is being written
 
@@ -77,18 +76,18 @@ def _unfinished(path: Path) -> Iterator[Path]:
         if os.fstat(handle).st_nlink:  # else another process was faster and took it for left behind
             break
         os.close(handle)
-    if flock is None:
+    if sys.platform == "win32":
         os.close(handle)  # Windows renames no open file
     try:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
-        if flock is not None:
+        if sys.platform != "win32":
             os.close(handle)
 
 
 def _lock(handle: int) -> None:
-    if flock is not None:
+    if sys.platform != "win32":
         with contextlib.suppress(OSError):  # a file system without locks, where nothing is removed either
             flock(handle, LOCK_EX)
 
@@ -102,7 +101,7 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _remove_if_free(path: str) -> None:
-    if flock is None:
+    if sys.platform == "win32":
         os.unlink(path)
         return
     handle = os.open(path, os.O_RDWR)

@@ -26,8 +26,8 @@ def write_grid(path: Path, clips: Sequence[WavClip]) -> None:
     # Margins by hand, in cells: the automatic layout takes as long as drawing does.
     margins = {"left": 0.03 / columns, "right": 1 - 0.03 / columns, "bottom": 0.03 / rows, "top": 1 - 0.12 / rows}
     cells = figure.add_gridspec(rows, columns, **margins, wspace=0.06, hspace=0.18)
-    for cell, clip in zip(cells, clips, strict=False):
-        _draw(figure, cell, clip)
+    for index, clip in enumerate(clips):
+        _draw(figure, cells[index], clip)
     with complete(path) as partial:
         figure.savefig(partial, format="png", dpi=120)
 
