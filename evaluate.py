@@ -9,7 +9,6 @@ The table is printed, and written with its data and a picture into --out.
 
 import argparse
 import contextlib
-import dataclasses
 import sys
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
 from diffwave_jax.evaluation.run import evaluate
 from diffwave_jax.evaluation.scores import PROTOCOLS
-from diffwave_jax.generation.settings import Settings
 
 TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
 
@@ -69,10 +67,8 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
 
 def sample_clips(model: diffwave_jax.Generator, n: int, seed: int, recogniser: Recogniser, on_step) -> Clips:
     """Clips as the model usually makes them, by turns of each of its classes."""
-    usual, classes = model.config.sample, range(model.config.model.n_classes)
-    guidance = usual.guidance if classes else 1.0
-    settings = Settings.from_config(usual, seed=seed, digit=classes, guidance=guidance)
-    audio = model.generate(n, on_step=on_step, **dataclasses.asdict(settings))
+    classes = range(model.config.model.n_classes)
+    audio = model.generate(n, seed, digit=classes, on_step=on_step)
     labels = np.arange(n) % len(classes) if len(classes) == len(recogniser.classes) else None
     return Clips(recogniser.fit(audio, model.sample_rate), labels)
 

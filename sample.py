@@ -1,8 +1,8 @@
 """Makes clips: python sample.py --n 16 --out samples [--checkpoint RUN | --pretrained NAME] [--digit 0-9] ...
 
-python sample.py --n 16 --digit 7 --guidance 1.5          sixteen sevens
-python sample.py --interpolate 3 8 --n 9                  from seed 3's first clip to seed 8's
-python sample.py --denoise noisy.wav --step 25            a recording without its noise
+python sample.py --n 16 --digit 7 --guidance 1.5 --out sevens     sixteen sevens
+python sample.py --interpolate 3 8 --n 9 --out between            from seed 3's first clip to seed 8's
+python sample.py --denoise noisy.wav --step 25 --out clean        a recording without its noise
 """
 
 import argparse
@@ -13,12 +13,12 @@ from pathlib import Path
 import diffwave_jax
 from diffwave_jax import cli
 from diffwave_jax.distributed import Cluster, join
-from diffwave_jax.errors import UserError
+from diffwave_jax.errors import printable
 from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
 from diffwave_jax.generation.samplers import SAMPLERS
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import wav
-from diffwave_jax.results.collection import FolderReport, generate_into, save_into
+from diffwave_jax.results.collection import FolderReport, OutputOptions, generate_into, save_into
 
 
 def main(options: argparse.Namespace) -> None:
@@ -26,43 +26,10 @@ def main(options: argparse.Namespace) -> None:
     if options.distributed:
         join(Cluster(detect=True))
     model = load(options)
-    settings = settings_of(options, model.config)
-    kept = {"normalize": options.normalize, "overwrite": options.overwrite}
     work = denoise if options.denoise else interpolate if options.interpolate else generate
     with cli.ClipBar() as bar:
-        report = work(model, settings, options, bar, kept)
+        report = work(model, options, bar)
     tell(report)
-
-
-def generate(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> FolderReport:
-    """Clips from noise."""
-    more = {"batch_size": options.batch_size, "on_progress": bar.show}
-    return generate_into(options.out, model, options.n, settings, **kept, **more)
-
-
-def interpolate(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> FolderReport:
-    """Clips between two others."""
-    settings = settings.of_clip(0, model.config.model.n_speakers)
-    seeds, step = options.interpolate, MIX_STEP if options.step is None else options.step
-
-    def make():
-        return model.interpolate(*seeds, options.n, step, settings, on_step=bar.show_steps(options.n))
-
-    made_by = {"interpolated_seeds": "{} to {}".format(*seeds), "mixed_at_step": step}
-    return save_into(options.out, model, options.n, settings, make, **kept, **made_by)
-
-
-def denoise(model, settings: Settings, options: argparse.Namespace, bar: cli.ClipBar, kept: dict) -> FolderReport:
-    """A recording without its noise."""
-    step = DENOISE_STEP if options.step is None else options.step
-    recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
-
-    def make():
-        return model.denoise(recording[None], step, settings, on_step=bar.show_steps(1))
-
-    steps = model.steps_of(settings, start=step)
-    made_by = {"denoised": options.denoise.name, "from_step": step, "steps": steps}
-    return save_into(options.out, model, 1, settings, make, **kept, **made_by)
 
 
 def load(options: argparse.Namespace) -> diffwave_jax.Generator:
@@ -73,39 +40,66 @@ def load(options: argparse.Namespace) -> diffwave_jax.Generator:
         return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
 
 
-def settings_of(options: argparse.Namespace, config) -> Settings:
-    """The settings asked for; the config's usual ones where nothing is said."""
-    usual = config.sample
-    sampler = options.sampler or usual.sampler
-    # Steps, eta and the scale of the noise suit the usual sampler from noise to audio, and each other.
-    usual_chain = sampler == usual.sampler and options.denoise is None
-    steps = (usual.steps if usual_chain else None) if options.steps is None else options.steps
-    usual_eta, usual_scale = (usual.eta, usual.noise_scale) if usual_chain and options.eta is None else (None, 1.0)
-    eta = usual_eta if options.eta is None else options.eta
-    noise_scale = usual_scale if options.noise_scale is None else options.noise_scale
-    usual_digit = () if options.denoise else usual.digit  # nobody knows what a recording says
-    digit = usual_digit if options.digit is None else options.digit
-    guidance = (usual.guidance if digit else 1.0) if options.guidance is None else options.guidance
-    guided_steps = usual.guided_steps if options.guided_steps is None else options.guided_steps
-    usual_speaker = usual.speaker if digit else ()
-    speaker = usual_speaker if options.speaker is None else speakers(options.speaker, tuple(config.data.speakers))
-    return Settings(options.seed, sampler, steps, eta, digit, guidance, speaker, guided_steps, noise_scale)
+def generate(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
+    """Clips from noise."""
+    settings, output = settings_of(options, model.config), output_of(options)
+    return generate_into(
+        options.out, model, options.n, settings, output, batch_size=options.batch_size, on_progress=bar.show
+    )
 
 
-def speakers(text: str, known: tuple[str, ...]) -> tuple[int, ...]:
-    """Numbers of the speakers in `george,lucas` among those that the model knows."""
-    names = text.split(",")
-    for name in names:
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none to choose from"
-            raise UserError(f"this model has no speaker {name!r}; {has}")
-    return tuple(known.index(name) for name in names)
+def interpolate(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
+    """Clips between two others."""
+    settings = settings_of(options, model.config).of_clip(0, model.config.model.n_speakers)
+    (seed_a, seed_b), step = options.interpolate, MIX_STEP if options.step is None else options.step
+
+    def make():
+        return model.interpolate(seed_a, seed_b, options.n, step, settings, on_step=bar.show_steps(options.n))
+
+    origin = {"interpolated_seeds": f"{seed_a} to {seed_b}", "mixed_at_step": step}
+    return save_into(options.out, model, options.n, settings, make, output_of(options), origin)
 
 
-def tell(report) -> None:
+def denoise(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
+    """A recording without its noise."""
+    step = DENOISE_STEP if options.step is None else options.step
+    settings = settings_of(options, model.config, start=step)
+    recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
+
+    def make():
+        return model.denoise(recording[None], step, settings, on_step=bar.show_steps(1))
+
+    origin = {"denoised": options.denoise.name, "from_step": step}
+    return save_into(options.out, model, 1, settings, make, output_of(options), origin)
+
+
+def settings_of(options: argparse.Namespace, config, start: int | None = None) -> Settings:
+    """The settings asked for; the model's usual ones where nothing is said."""
+    return Settings.for_model(
+        config,
+        seed=options.seed,
+        sampler=options.sampler,
+        steps=options.steps,
+        eta=options.eta,
+        noise_scale=options.noise_scale,
+        digit=options.digit,
+        speaker=options.speaker,
+        guidance=options.guidance,
+        guided_steps=options.guided_steps,
+        start=start,
+    )
+
+
+def output_of(options: argparse.Namespace) -> OutputOptions:
+    """How the clips are put into the folder."""
+    return OutputOptions(normalize=options.normalize, overwrite=options.overwrite)
+
+
+def tell(report: FolderReport) -> None:
     """Prints what is where."""
     clips = "1 clip" if report.clips == 1 else f"{report.clips} clips"
-    print(f"{clips} in {report.gallery.parent} ({report.made} new); to listen, open {report.gallery}")
+    folder, page = printable(report.gallery.parent), printable(report.gallery)
+    print(f"{clips} in {folder} ({report.made} new); to listen, open {page}")
     if report.clipped_samples:
         print(
             f"{report.clipped_samples} samples in {report.clipped_clips} clips lay outside [-1, 1] and were clipped; "
@@ -113,16 +107,21 @@ def tell(report) -> None:
         )
 
 
-def digits(text: str) -> tuple[int, ...]:
-    """`7`, `0-9`, `1,3,5` or `none` as classes."""
+def several(text: str) -> tuple[int | str, ...]:
+    """Numbers and names in `7`, `seven`, `0-9`, `1,three,5`; none in `none`."""
     if text == "none":
         return ()
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no digit; write 7, 0-9, 1,3,5 or none")
-    spans = [[int(end) for end in part.split("-")] for part in text.split(",")]
-    if any(span[0] > span[-1] for span in spans):
-        raise argparse.ArgumentTypeError(f"{text!r} counts down; write 0-9, not 9-0")
-    return tuple(digit for span in spans for digit in range(span[0], span[-1] + 1))
+    return tuple(one for part in text.split(",") for one in _span(part))
+
+
+def _span(part: str) -> tuple[int | str, ...]:
+    ends = re.fullmatch(r"(\d+)-(\d+)", part)
+    if not ends:
+        return (part,)
+    low, high = int(ends[1]), int(ends[2])
+    if low > high:
+        raise argparse.ArgumentTypeError(f"{part!r} counts down; write {high}-{low}")
+    return tuple(range(low, high + 1))
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -139,9 +138,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--eta", type=float, help="share of fresh noise, 0 to 1, for ddim and dpm++sde")
     parser.add_argument("--noise-scale", type=float, help="factor on fresh noise, 0 to 2: below 1 cleaner, less varied")
     parser.add_argument(
-        "--digit", metavar="D", type=digits, help="7, or several that clips take in turn: 0-9, 1,3,5; or none"
+        "--digit", metavar="D", type=several, help="7 or seven, or several that clips take in turn: 0-9, 1,3,5; or none"
     )
-    parser.add_argument("--speaker", metavar="NAME", help="who says it, or several who take turns: george,lucas (all)")
+    parser.add_argument(
+        "--speaker", metavar="NAME", type=several, help="who says it, or several who take turns: george,lucas (all)"
+    )
     parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")
     parser.add_argument("--guided-steps", nargs=2, type=int, metavar=("LOW", "HIGH"), help="only at these steps (all)")
     parser.add_argument("--normalize", action="store_true", help="scale each clip to a peak of 0.95")

@@ -7,4 +7,5 @@ def get_config():
     config = default_config()
     config.model = model_section("diffwave")
     config.train.num_steps = 1_000_000
+    config.sample.sampler = "ddpm"  # as the original samples, in all 200 steps
     return config

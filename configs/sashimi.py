@@ -11,4 +11,5 @@ def get_config():
     config.train.schedule = "drop"
     config.train.drop_step = 500_000
     config.train.drop_factor = 0.2
+    config.sample.sampler = "ddpm"  # as the original samples, in all 200 steps
     return config

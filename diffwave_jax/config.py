@@ -101,11 +101,11 @@ def train_section() -> ConfigDict:
 
 
 def sample_section() -> ConfigDict:
-    """What `sample.py` does unless told otherwise."""
+    """How the model samples unless told otherwise."""
     return ConfigDict(
         {
-            "steps": 200,
-            "sampler": "ddpm",
+            "sampler": config_dict.placeholder(str),  # None for dpm++
+            "steps": config_dict.placeholder(int),  # None for the sampler's usual number, 25 for dpm++
             "digit": (),  # classes that clips take in turn; none for a model without, or to leave the choice to it
             "speaker": (),  # speakers that clips take in turn; all of them if none is named
             "guidance": 1.0,

@@ -36,12 +36,17 @@ def complete(path: Path) -> Iterator[Path]:
     Raises:
       UserError: the file cannot be written, or `path` is there and is no regular file.
     """
-    if path.exists() and not path.is_file():
-        raise UserError(f"{path} is a folder or a device, not a file: remove it, or choose another place")
+    check_replaceable(path)
     with writing(path), _unfinished(path) as partial:
         yield partial
         partial.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(partial, path)
+
+
+def check_replaceable(path: Path) -> None:
+    """UserError if something is at `path` that is no regular file: a folder, a pipe or a device."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is a folder or a device, not a file: remove it, or choose another place")
 
 
 @contextlib.contextmanager

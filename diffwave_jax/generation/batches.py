@@ -11,6 +11,7 @@ import psutil
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.chain import Chain, Conditions, clip_keys, start_noise
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
+from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.kernels.rounding import divide_up, round_up
 
 OnStep = Callable[[int, int], None]
@@ -75,6 +76,7 @@ def reverse(
         yield job.indices[start : start + size], np.asarray(state.x)[: n - start]
 
 
+@standard_jax()
 def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> ChainState:
     keys = clip_keys(job.seed, job.indices[chosen])
     labels = None if job.labels is None else jnp.asarray(job.labels[chosen], jnp.int32)

@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 from diffwave_jax.diffusion import noise_in
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
+from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
 
@@ -38,11 +39,13 @@ class Conditions(NamedTuple):
     labels: jax.Array | None
 
 
+@standard_jax()
 def clip_keys(seed: int, indices: np.ndarray) -> jax.Array:
     """(B,) keys: clip `index` of `seed`, whatever else is made."""
     return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(indices, jnp.uint32))
 
 
+@standard_jax()
 @partial(jax.jit, static_argnames="length")
 def start_noise(keys: jax.Array, length: int) -> jax.Array:
     """(B, length) standard normal: each clip's z."""
@@ -93,6 +96,7 @@ class Chain:
         """Devices a batch is spread over; a batch size must be a multiple of it."""
         return self._mesh.size
 
+    @standard_jax()
     def run(self, table: SamplerTable, state: ChainState, clips: Conditions, rows: range | None = None) -> ChainState:
         """The rows of `table` in turn (all of them if `rows` is None), applied to a batch.
 
@@ -114,6 +118,7 @@ class Chain:
             state = program(self._shared, self._padded(table), state, clips, bounds)
         return state
 
+    @standard_jax()
     def memory(self, batch: int, length: int, *, guided: bool) -> int:
         """Bytes that each device needs for a batch beyond the weights, as XLA plans it."""
         plan = self._program((batch, length), guided=guided).memory_analysis()

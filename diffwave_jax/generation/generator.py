@@ -1,5 +1,6 @@
 """A trained model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
+import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +18,12 @@ from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import Job, OnStep, reverse
 from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
+from diffwave_jax.generation.choices import Choice, class_names, speaker_names
+from diffwave_jax.generation.inputs import audio_like, finite_audio, labels_like, steps_like
+from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.samplers import SamplerTable, plan
-from diffwave_jax.generation.settings import ANCESTRAL, Settings
+from diffwave_jax.generation.settings import Settings, check_count, check_seed
+from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import build, labels, weights
 from diffwave_jax.models.compiling import jit
 
@@ -45,6 +50,19 @@ class Generator:
         self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
         self.diffusion = Diffusion.from_config(config.diffusion)
 
+    def __reduce__(self) -> tuple:
+        """Config and weights alone are pickled and copied: compiled programs belong to a process."""
+        return Generator, (self.config, jax.device_get(self._params))
+
+    def __repr__(self) -> str:
+        model, seconds = self.config.model, self.length / self.sample_rate
+        parts = [f"{model.name}, {self.num_parameters:,} weights, clips of {seconds:.2f} s at {self.sample_rate} Hz"]
+        if model.n_classes:
+            parts.append(f"classes {', '.join(class_names(self.config))}")
+        if model.n_speakers:
+            parts.append(f"speakers {', '.join(speaker_names(self.config))}")
+        return f"<Generator: {'; '.join([*parts, f'fingerprint {self.fingerprint}'])}>"
+
     @property
     def sample_rate(self) -> int:
         """Samples per second."""
@@ -65,47 +83,84 @@ class Generator:
         """12 hexadecimal digits that tell these weights from any others."""
         return weights.fingerprint(self._params)
 
+    @standard_jax()
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Predicted noise (B, L) of noisy audio `x` (B, L) at 0-based steps `t` (B,).
+        """What the network takes for the noise in noisy audio; differentiable.
 
-        Of a conditional model, `label` (B,) is the class, or what `diffwave_jax.models.labels` says.
+        Args:
+          x: (B, L) float, the audio.
+          t: (B,) 0-based diffusion steps, 0 to T - 1, possibly fractional.
+          label: (B,) classes, or what `diffwave_jax.models.labels` says; None for none. For a conditional model only.
+
+        Returns:
+          (B, L) float32.
+
+        Raises:
+          UserError: another shape, a step or a label that this model does not have.
         """
-        x, t = jnp.asarray(x), jnp.asarray(t)
-        output = _output(self._graph, self._params, self._filters(), x, t, label)
-        return self.diffusion.predicted_noise(output, x, t)
+        x = audio_like(x, self.length)
+        t = steps_like(t, len(x), self.diffusion.num_steps)
+        label = labels_like(label, len(x), self._num_labels)
+        return self.diffusion.predicted_noise(_output(self._graph, self._params, self._filters, x, t, label), x, t)
 
     def generate(
         self,
         n: int,
         seed: int = 0,
-        steps: int | None = 25,
-        sampler: str = "dpm++",
-        digit: int | Sequence[int] | None = None,
-        guidance: float = 1.0,
+        steps: int | None = None,
+        sampler: str | None = None,
+        digit: Choice | None = None,
+        guidance: float | None = None,
         on_step: OnStep | None = None,
         *,
         eta: float | None = None,
-        speaker: int | Sequence[int] | None = None,
-        guided_steps: tuple[int, int] | None = None,
-        noise_scale: float = 1.0,
+        speaker: Choice | None = None,
+        guided_steps: Sequence[int] | None = None,
+        noise_scale: float | None = None,
         batch_size: int | None = None,
+        progress: bool = False,
     ) -> np.ndarray:
-        """`n` clips (n, L) float32; clip i depends on the settings and on i alone.
+        """Clips as they are asked for, and where nothing is said (None) as this model's config says.
+
+        Clip i depends on the settings and on i alone.
 
         Args:
           n: number of clips, at least 1.
-          seed, steps, sampler, digit, guidance, eta, speaker, guided_steps, noise_scale: see `Settings`.
+          seed: of all randomness, 0 to 2^32 - 1.
+          steps: evaluations of the network for each clip.
+          sampler: a name in `diffwave_jax.generation.samplers.SAMPLERS`.
+          digit: the class to say, by number or name, or several that the clips take in turn; `()` for none.
+          guidance: classifier-free guidance scale; 1 for the plain conditional model.
           on_step: called as `on_step(done, total)` after each step of each batch.
+          eta: share of fresh noise, 0 to 1, for "ddim" and "dpm++sde".
+          speaker: who says it, by number or name, or several who take turns; `()` for all.
+          guided_steps: the lowest and the highest diffusion step at which guidance is applied; `()` for all.
+          noise_scale: factor on the fresh noise of each step, 0 to 2.
           batch_size: clips at a time; None for what the devices' memory holds.
+          progress: show a bar.
+
+        Returns:
+          (n, length) float32, about -1 to 1.
 
         Raises:
           UserError: a setting that this model, or any model, does not have.
         """
-        settings = Settings(seed, sampler, steps, eta, digit, guidance, speaker, guided_steps, noise_scale)
-        if n < 1:
-            raise UserError(f"n is {n}; ask for at least 1 clip")
-        batches = self.clips(range(n), settings, batch_size=batch_size, on_step=on_step)
-        return np.concatenate([audio for _, audio in batches])
+        settings = Settings.for_model(
+            self.config,
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            eta=eta,
+            noise_scale=noise_scale,
+            digit=digit,
+            speaker=speaker,
+            guidance=guidance,
+            guided_steps=guided_steps,
+        )
+        indices = range(check_count(n))
+        with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
+            batches = self.clips(indices, settings, batch_size=batch_size, on_step=told)
+            return np.concatenate([audio for _, audio in batches])
 
     def clips(
         self,
@@ -115,32 +170,82 @@ class Generator:
         batch_size: int | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The clips of these indices, batch by batch: (b,) indices and (b, L) float32 audio; else as `generate`."""
+        """The clips of some indices, batch by batch, as soon as each is made.
+
+        Args:
+          indices: which clips, each at least 0.
+          settings: how they are made.
+          batch_size, on_step: see `generate`.
+
+        Yields:
+          (b,) indices and their clips (b, length) float32.
+
+        Raises:
+          UserError: a setting that this model, or any model, does not have.
+        """
         job = self._job(self._table(settings), settings, indices)
         for made, x in reverse(self._chain, job, batch_size=batch_size, on_step=on_step):
             yield made, x / self._scale
 
-    def latents(self, n: int, seed: int = 0) -> np.ndarray:
-        """The start noise z (n, L) of the clips that `generate(n, seed)` makes."""
-        return np.asarray(start_noise(clip_keys(seed, np.arange(n)), self.length))
+    def check(self, settings: Settings) -> None:
+        """UserError if this model cannot make clips so."""
+        self._table(settings)
 
-    def generate_from_latent(self, z: np.ndarray, settings: Settings = ANCESTRAL) -> np.ndarray:
-        """Clips (n, L) from start noise `z` (n, L); `generate(n, ...)` is this from `latents(n, seed)`."""
+    def latents(self, n: int, seed: int = 0) -> np.ndarray:
+        """The start noise z (n, length) float32 of the clips that `generate(n, seed)` makes."""
+        check_seed(seed)
+        return np.asarray(start_noise(clip_keys(seed, np.arange(check_count(n))), self.length))
+
+    def generate_from_latent(self, z: np.ndarray, settings: Settings | None = None) -> np.ndarray:
+        """Clips from their start noise: from `latents(n, seed)` those of `generate(n, seed)`.
+
+        Args:
+          z: (n, length) float.
+          settings: None for the model's usual ones.
+
+        Returns:
+          (n, length) float32.
+
+        Raises:
+          UserError: another shape, samples that are not finite, or a setting that this model does not have.
+        """
+        settings = self._usual(settings)
         return self._states(z, self._table(settings), settings) / self._scale
 
     def z2w(
-        self, z: np.ndarray, interp_t: int = MIX_STEP, settings: Settings = ANCESTRAL, *, on_step: OnStep | None = None
+        self,
+        z: np.ndarray,
+        interp_t: int = MIX_STEP,
+        settings: Settings | None = None,
+        *,
+        on_step: OnStep | None = None,
     ) -> np.ndarray:
-        """Start noise `z` (n, L) to w (n, L), the state after the last step at or above `interp_t`.
+        """Start noise to w, the state after the last diffusion step at or above `interp_t`.
 
         In w, still noisy but already a voice, mixtures are voices too (DiffWave, arXiv 2009.09761, section 5.4).
+
+        Args:
+          z: (n, length) float.
+          interp_t: a diffusion step, 1 to T - 1.
+          settings: None for the model's usual ones.
+          on_step: see `generate`.
+
+        Returns:
+          (n, length) float32.
+
+        Raises:
+          UserError: see `generate_from_latent`.
         """
+        settings = self._usual(settings)
         table = self._table(settings)
         return self._states(z, table, settings, rows=range(self._first_below(table, interp_t)), on_step=on_step)
 
-    def generate_from_w(self, w: np.ndarray, interp_t: int = MIX_STEP, settings: Settings = ANCESTRAL) -> np.ndarray:
-        """Clips (n, L) from `w` (n, L), by the steps that `z2w` left out."""
-        return self._finish(w, interp_t, settings, np.arange(len(w)))
+    def generate_from_w(self, w: np.ndarray, interp_t: int = MIX_STEP, settings: Settings | None = None) -> np.ndarray:
+        """Clips (n, length) float32 from w (n, length), by the steps that `z2w` left out; arguments as there.
+
+        w does not carry the prediction of the step before it, which the sampler "dpm++" would use in its first step.
+        """
+        return self._finish(w, interp_t, self._usual(settings), np.arange(len(w)))
 
     def interpolate(
         self,
@@ -148,17 +253,29 @@ class Generator:
         seed_b: int,
         n: int,
         interp_t: int = MIX_STEP,
-        settings: Settings = ANCESTRAL,
+        settings: Settings | None = None,
         *,
         on_step: OnStep | None = None,
     ) -> np.ndarray:
-        """`n` clips (n, L) on the line in w between clip 0 of `seed_a` and clip 0 of `seed_b`, ends included.
+        """Clips on the line in w between clip 0 of one seed and clip 0 of another, ends included.
 
         All share `seed_a`'s noise in the steps after w, so that neighbours differ by w alone, and ask for the same
         digit and speaker, those of clip 0.
+
+        Args:
+          seed_a, seed_b: 0 to 2^32 - 1.
+          n: number of clips, at least 2.
+          interp_t, settings, on_step: see `z2w`; the settings' own seed does not count.
+
+        Returns:
+          (n, length) float32.
+
+        Raises:
+          UserError: fewer than 2 clips, or see `z2w`.
         """
-        if n < 2:
+        if check_count(n) < 2:
             raise UserError(f"n is {n}; an interpolation has at least its 2 ends")
+        settings = self._usual(settings)
         table = self._table(settings)
         above = self._first_below(table, interp_t)  # steps that each end takes alone
         now, then, at_last = (_part(on_step, k * above, above + len(table.timestep)) for k in range(3))
@@ -173,25 +290,37 @@ class Generator:
         self,
         audio: np.ndarray,
         step: int = DENOISE_STEP,
-        settings: Settings = ANCESTRAL,
+        settings: Settings | None = None,
         *,
         on_step: OnStep | None = None,
     ) -> np.ndarray:
-        """Audio (n, L) without its noise, by the reverse process from level `step` on (DiffWave, section 5.4).
+        """Audio without its noise, by the reverse process from level `step` on (DiffWave, section 5.4).
 
         Times sqrt(alpha_bar), a clip with white noise of standard deviation sqrt((1 - alpha_bar) / alpha_bar) is just
         what the network saw at that level in training. A higher level takes out more, of the voice too.
+
+        Args:
+          audio: (n, length) float, -1 to 1.
+          step: a diffusion step, 0 to T - 1.
+          settings: None for the usual steps of the model's sampler.
+          on_step: see `generate`.
+
+        Returns:
+          (n, length) float32.
+
+        Raises:
+          UserError: see `generate_from_latent`.
         """
+        settings = settings or Settings.for_model(self.config, start=step)
         table = self._table(settings, start=step)
         x = np.asarray(audio, np.float32) * self._scale * np.float32(table.signal[0])
         return self._states(x, table, settings, on_step=on_step) / self._scale
 
-    def steps_of(self, settings: Settings, start: int | None = None) -> int:
-        """Evaluations of the network that a clip takes, from level `start` if given; errors as `generate`."""
-        return len(self._table(settings, start).timestep)
+    def _usual(self, settings: Settings | None) -> Settings:
+        return settings or Settings.for_model(self.config)
 
     def _table(self, settings: Settings, start: int | None = None) -> SamplerTable:
-        return table(self.diffusion, settings, self.config.model, start)
+        return table(self.diffusion, settings, self.config, start)
 
     def _first_below(self, table: SamplerTable, interp_t: int) -> int:
         """The first row of the table whose step lies below `interp_t`."""
@@ -209,9 +338,7 @@ class Generator:
 
     def _states(self, x, table: SamplerTable, settings, *, rows=None, indices=None, on_step=None) -> np.ndarray:
         """What `rows` of the table make of the states `x` (n, L), all rows and clips 0 to n - 1 unless told."""
-        x = np.asarray(x, np.float32)
-        if x.ndim != 2 or x.shape[1] != self.length or not len(x):
-            raise UserError(f"this model works on arrays (n, {self.length}) with n at least 1; got {x.shape}")
+        x = finite_audio(x, self.length)
         job = self._job(table, settings, np.arange(len(x)) if indices is None else indices, start=x)
         job = job if rows is None else replace(job, rows=rows)
         return np.concatenate([states for _, states in reverse(self._chain, job, on_step=on_step)])
@@ -230,24 +357,35 @@ class Generator:
 
     @functools.cached_property
     def _chain(self) -> Chain:
-        n_labels = labels.count(self.config.model.n_classes, self.config.model.n_speakers)
-        network = Network(self._graph, self._params, self._filters(), n_labels, self.diffusion.prediction)
+        network = Network(self._graph, self._params, self._filters, self._num_labels, self.diffusion.prediction)
         return Chain(network, self.diffusion.num_steps, jax.local_devices())
 
-    @functools.cache  # noqa: B019 - one model is loaded and kept, its filters with it
+    @property
+    def _num_labels(self) -> int:
+        return labels.count(self.config.model.n_classes, self.config.model.n_speakers)
+
+    @functools.cached_property
     def _filters(self) -> tuple:
-        return _filters(self._graph, self._params)
+        with standard_jax():
+            return _filters(self._graph, self._params)
 
 
-def table(diffusion: Diffusion, settings: Settings, model: ConfigDict, start: int | None = None) -> SamplerTable:
-    """What settings mean for a config's `model`: a sampler's table, from level `start` if given, with its guidance.
+def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: int | None = None) -> SamplerTable:
+    """What settings mean for a config's model: the weights of each step, with its guidance.
+
+    Args:
+      diffusion: that of the config.
+      settings: how clips are made.
+      config: the model's.
+      start: the diffusion step that the chain starts from; None for pure noise.
 
     Raises:
       UserError: a setting that this model, or any model, does not have.
     """
-    settings.check(model.n_classes, model.n_speakers)
-    changes = {"eta": settings.eta, "noise_scale": settings.noise_scale, "start": start}
-    rows = plan(diffusion, settings.sampler, settings.steps, **changes)
+    settings.check(config)
+    rows = plan(
+        diffusion, settings.sampler, settings.steps, eta=settings.eta, noise_scale=settings.noise_scale, start=start
+    )
     return rows._replace(guidance=settings.guidance_at(rows.timestep))
 
 

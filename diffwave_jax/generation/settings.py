@@ -1,68 +1,113 @@
-"""How clips are made."""
+"""How clips are asked for: what a user says, and what the model does where nothing is said."""
 
 import dataclasses
 import math
-import numbers
+import operator
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffwave_jax.config import sample_section
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.choices import Choice, check_numbers, class_names, numbers_of, speaker_names
+from diffwave_jax.generation.samplers import usual_steps
 from diffwave_jax.models import labels
 
 LARGEST_SEED = 2**32 - 1  # what JAX keeps of a seed
+USUAL_SAMPLER = "dpm++"  # of a model whose config names none
+
+Value = TypeVar("Value")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that, with the model and a clip's index, determines the clip.
+    """Everything that, with the model and a clip's index, determines the clip; `Settings.for_model` makes them.
 
     Attributes:
-      seed: of all randomness, 0 to 2^32 - 1.
       sampler: a name in `diffwave_jax.generation.samplers.SAMPLERS`.
-      steps: evaluations of the network; None for the sampler's usual number.
-      eta: share of fresh noise, for the samplers that have one; None for the sampler's usual one.
-      digit: the class to ask for, or several that the clips take in turn by their index; None for no class.
+      steps: evaluations of the network.
+      seed: of all randomness, 0 to 2^32 - 1.
+      eta: share of fresh noise, 0 to 1, for the samplers that have one; None for the sampler's usual one.
+      noise_scale: factor on the fresh noise of each step, 0 to 2: below 1 for cleaner clips that vary less.
+      digit: numbers of the classes that the clips take in turn by their index; none for no class.
+      speaker: of a model that tells speakers apart, numbers of those who say the digits, in turns such that each says
+        every digit asked for; none for all of them.
       guidance: classifier-free guidance scale; 1 for the plain conditional model.
-      speaker: of a model that tells speakers apart, the one who says the digits, or several who take turns such that
-        each says every digit asked for; None for all of them.
       guided_steps: the lowest and the highest diffusion step at which guidance is applied; None for all of them. Among
         the noisiest steps it costs variety (Kynkaanniemi et al., arXiv 2404.07724).
-      noise_scale: factor on the fresh noise of each step, 0 to 2: below 1 for cleaner clips that vary less.
     """
 
+    sampler: str
+    steps: int
     seed: int = 0
-    sampler: str = "dpm++"
-    steps: int | None = 25
     eta: float | None = None
-    digit: int | Sequence[int] | None = None
-    guidance: float = 1.0
-    speaker: int | Sequence[int] | None = None
-    guided_steps: tuple[int, int] | None = None
     noise_scale: float = 1.0
-
-    def __post_init__(self):
-        object.__setattr__(self, "digit", _several(self.digit))
-        object.__setattr__(self, "speaker", _several(self.speaker))
-        object.__setattr__(self, "guided_steps", tuple(self.guided_steps or ()))
+    digit: tuple[int, ...] = ()
+    speaker: tuple[int, ...] = ()
+    guidance: float = 1.0
+    guided_steps: tuple[int, int] | None = None
 
     @classmethod
-    def from_config(cls, sample: ConfigDict, **changes) -> "Settings":
-        """A config's `sample` section, the model's usual settings, with some of them changed.
+    def for_model(
+        cls,
+        config: ConfigDict,
+        *,
+        seed: int = 0,
+        sampler: str | None = None,
+        steps: int | None = None,
+        eta: float | None = None,
+        noise_scale: float | None = None,
+        digit: Choice | None = None,
+        speaker: Choice | None = None,
+        guidance: float | None = None,
+        guided_steps: Sequence[int] | None = None,
+        start: int | None = None,
+    ) -> "Settings":
+        """What is asked for, and where nothing is (None), what a model's `config.sample` says.
+
+        The usual steps, eta and noise scale suit the usual sampler from noise to audio: for another sampler, or from a
+        diffusion step `start`, they are that sampler's own. A config that names no sampler means 25 steps of "dpm++".
+
+        Args:
+          config: the model's config.
+          seed, sampler, steps, eta, noise_scale, guidance: see the attributes.
+          digit: number or name of a class, or several; `()` for none at all.
+          speaker: number or name of a speaker, or several; `()` for all of them.
+          guided_steps: the lowest and the highest; `()` for all of them.
+          start: the diffusion step at which a recording enters the chain; None for a chain from noise. Nobody knows
+            what a recording says: no digit is usual for it.
 
         Raises:
-          UserError: a field of it that no settings have.
+          UserError: a class or a speaker that this model does not know, or a value of the wrong kind.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in sample:
-            if name not in known:
-                raise UserError(f"unknown field {name!r} in the config's sample section; known are {', '.join(known)}")
-        return cls(**(sample.to_dict() | changes))
+        usual, nothing = _usual(config), sample_section()
+        sampler, usual_sampler = (name or USUAL_SAMPLER for name in (sampler or usual.sampler, usual.sampler))
+        chain = usual if sampler == usual_sampler and start is None else nothing
+        noise = chain if eta is None else nothing
+        steps = _or(steps, chain.steps)
+        levels = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
+        said = usual if start is None else nothing
+        classes = numbers_of(_or(digit, said.digit), class_names(config), "digit")
+        return cls(
+            sampler=sampler,
+            steps=usual_steps(sampler, levels) if steps is None else _whole(steps, "steps"),
+            seed=_whole(seed, "seed"),
+            eta=_real(_or(eta, chain.eta), "eta"),
+            noise_scale=_real(_or(noise_scale, noise.noise_scale), "noise_scale"),
+            digit=classes,
+            speaker=numbers_of(_or(speaker, usual.speaker if classes else ()), speaker_names(config), "speaker"),
+            guidance=_real(_or(guidance, usual.guidance if classes else 1.0), "guidance"),
+            guided_steps=_ends(_or(guided_steps, usual.guided_steps)),
+        )
 
     def of_clip(self, index: int, n_speakers: int) -> "Settings":
         """For clips that all ask for what clip `index` asks for, of a model that knows `n_speakers`."""
-        return dataclasses.replace(self, digit=self.digit_of(index), speaker=self.speaker_of(index, n_speakers))
+        digit, speaker = self.digit_of(index), self.speaker_of(index, n_speakers)
+        return dataclasses.replace(
+            self, digit=() if digit is None else (digit,), speaker=() if speaker is None else (speaker,)
+        )
 
     def digit_of(self, index: int) -> int | None:
         """The class that clip `index` is asked for, None for none."""
@@ -82,41 +127,75 @@ class Settings:
         return labels.count(n_classes, n_speakers) if digit is None else labels.join(digit, speaker or 0, n_classes)
 
     def guidance_at(self, timesteps: np.ndarray) -> np.ndarray:
-        """The guidance scale at each of some diffusion steps (S,)."""
+        """The guidance scale (S,) at diffusion steps (S,)."""
         lowest, highest = self.guided_steps or (-math.inf, math.inf)
         return np.where((lowest <= timesteps) & (timesteps <= highest), self.guidance, 1.0)
 
-    def check(self, n_classes: int, n_speakers: int = 0) -> None:
-        """UserError if a model of `n_classes` classes and `n_speakers` speakers cannot do what is asked."""
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UserError(f"seed is {self.seed}; it must be between 0 and {LARGEST_SEED}")
-        if not math.isfinite(self.guidance):
-            raise UserError(f"guidance is {self.guidance}; give a number, 1 for the plain conditional model")
-        if len(self.guided_steps) not in (0, 2):
-            raise UserError(f"guided_steps is {self.guided_steps}; give the lowest and the highest step, or neither")
+    def check(self, config: ConfigDict) -> None:
+        """UserError if the model of a config cannot do what is asked; `samplers.plan` checks how it samples."""
+        check_seed(self.seed)
         if self.guided_steps and self.guided_steps[0] > self.guided_steps[1]:
             raise UserError("guided_steps is {} to {}; give the lowest step first".format(*self.guided_steps))
-        if n_classes == 0 and (self.digit or self.guidance != 1):
+        if not math.isfinite(self.guidance):
+            raise UserError(f"guidance is {self.guidance}; give a number, 1 for the plain conditional model")
+        if not config.model.n_classes and (self.digit or self.guidance != 1):
             raise UserError(
                 "this model is unconditional: it cannot be asked for a digit, nor guided; leave both out, "
                 "or train one with model.n_classes"
             )
-        for digit in self.digit:
-            if not 0 <= digit < n_classes:
-                raise UserError(f"digit is {digit}; this model has the classes 0 to {n_classes - 1}")
+        check_numbers(self.digit, class_names(config), "digit")
         if self.speaker and not self.digit:
             raise UserError("a speaker is asked for, but no digit; ask for one too, or leave the speaker out")
-        for speaker in self.speaker:
-            if not 0 <= speaker < n_speakers:
-                known = f"the speakers 0 to {n_speakers - 1}" if n_speakers else "no speakers to choose from"
-                raise UserError(f"speaker is {speaker}; this model has {known}")
+        check_numbers(self.speaker, speaker_names(config), "speaker")
         if self.guidance != 1 and not self.digit:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
 
 
-def _several(choice: int | Sequence[int] | None) -> tuple[int, ...]:
-    single = isinstance(choice, numbers.Integral)
-    return tuple(int(one) for one in ((choice,) if single else choice or ()))
+def check_seed(seed: int) -> None:
+    """UserError for a seed that JAX would cut off."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed is {seed}; it must be between 0 and {LARGEST_SEED}")
 
 
-ANCESTRAL = Settings(sampler="ddpm", steps=None)
+def check_count(n: int) -> int:
+    """`n` as a number of clips; UserError if it is none."""
+    if _whole(n, "n") < 1:
+        raise UserError(f"n is {n}; ask for at least 1 clip")
+    return _whole(n, "n")
+
+
+def _usual(config: ConfigDict) -> ConfigDict:
+    """The config's `sample` section, whose fields must be those that there are."""
+    known = sample_section()
+    for name in config.sample:
+        if name not in known:
+            raise UserError(f"unknown field {name!r} in the config's sample section; known are {', '.join(known)}")
+    return config.sample
+
+
+def _or(asked: Value | None, usual: Value) -> Value:
+    return usual if asked is None else asked
+
+
+def _ends(guided_steps: Sequence[int]) -> tuple[int, int] | None:
+    if np.shape(guided_steps) == (0,):
+        return None
+    if np.shape(guided_steps) != (2,):
+        raise UserError(f"guided_steps is {guided_steps}; give the lowest and the highest step, or neither")
+    low, high = (_whole(step, "a step of guided_steps") for step in guided_steps)
+    return low, high
+
+
+def _whole(value: object, what: str) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UserError(f"{what} is {value!r}; give a whole number") from None
+
+
+def _real(value, what: str):
+    """A float, or None for None."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{what} is {value!r}; give a number") from None

@@ -1,23 +1,39 @@
 """A folder of results: clips, a picture of them and a gallery page."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from diffwave_jax.errors import UserError
-from diffwave_jax.files import make_folder
+from diffwave_jax.files import check_replaceable, make_folder
+from diffwave_jax.generation.choices import speaker_names
 from diffwave_jax.generation.generator import Generator
-from diffwave_jax.generation.settings import Settings
+from diffwave_jax.generation.settings import Settings, check_count
 from diffwave_jax.results import folder as clips_folder
 from diffwave_jax.results import wav
 from diffwave_jax.results.gallery import page_name, write_gallery
 from diffwave_jax.results.grid import MOST, write_grid
 
 PICTURE = "grid.png"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How clips are put into a folder.
+
+    Attributes:
+      normalize: scale each clip to a peak of 0.95.
+      overwrite: remove the clips that are there, once nothing is wrong with what is asked for.
+    """
+
+    normalize: bool = False
+    overwrite: bool = False
+
+
+AS_THEY_ARE = OutputOptions()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +60,8 @@ def generate_into(
     generator: Generator,
     n: int,
     settings: Settings,
+    options: OutputOptions = AS_THEY_ARE,
     *,
-    normalize: bool = False,
-    overwrite: bool = False,
     batch_size: int | None = None,
     on_progress: Callable[[float, int], None] | None = None,
 ) -> FolderReport:
@@ -61,34 +76,29 @@ def generate_into(
       generator: the model.
       n: clips 0 to n - 1.
       settings: how they are made.
-      normalize: scale each clip to a peak of 0.95.
-      overwrite: remove the clips that are there first.
+      options: how they are put into the folder.
       batch_size: clips at a time; None for what the devices' memory holds.
       on_progress: called as `on_progress(done, total)` in clips after every step; `done` counts parts of clips.
 
     Raises:
-      UserError: a bad setting, or a clip is there already that other settings made.
+      UserError: a bad setting, a clip is there already that other settings made, or the disk takes no more.
     """
-    if n < 1:
-        raise UserError(f"n is {n}; ask for at least 1 clip")
-    records = [_record(generator, settings, index, normalize) for index in range(n)]
-    if overwrite:
+    records = _records(generator, n, settings, options)
+    generator.check(settings)  # before anything is removed
+    if options.overwrite:
         _clear(folder)
     share = records[jax.process_index() :: jax.process_count()]
     wanted = {record["index"]: record for record in clips_folder.missing(folder, share)}
-    make_folder(folder)
+    _make_ready(folder)
 
     def on_step(done: int, total: int) -> None:
         on_progress(len(wanted) * done / total, len(wanted))
 
     if wanted:
-        batches = generator.clips(
-            list(wanted), settings, batch_size=batch_size, on_step=on_step if on_progress else None
-        )
-        for indices, audio in batches:
-            for index, clip in zip(indices, audio, strict=True):
-                clips_folder.write_clip(folder, wanted[index], clip, generator.sample_rate)
-    return _finish(folder, generator, n, made=len(wanted))
+        told = on_step if on_progress else None
+        for indices, audio in generator.clips(list(wanted), settings, batch_size=batch_size, on_step=told):
+            _write(folder, generator, [wanted[index] for index in indices], audio)
+    return _finish(folder, generator, n, list(wanted))
 
 
 def save_into(
@@ -97,10 +107,8 @@ def save_into(
     n: int,
     settings: Settings,
     make: Callable[[], np.ndarray],
-    *,
-    normalize: bool = False,
-    overwrite: bool = False,
-    **made_by,
+    options: OutputOptions = AS_THEY_ARE,
+    origin: Mapping[str, str | int] | None = None,
 ) -> FolderReport:
     """Makes `n` clips in one go, unless the folder holds them, then their picture and gallery.
 
@@ -110,22 +118,28 @@ def save_into(
       n: how many they are.
       settings: how they are made.
       make: returns the clips (n, L).
-      normalize: scale each clip to a peak of 0.95.
-      overwrite: remove the clips that are there, once the new ones are made.
-      **made_by: what else to put on record, for example `denoised="voice.wav"`.
+      options: how they are put into the folder.
+      origin: what they are made of, to put on record beside the settings; for example `{"denoised": "voice.wav"}`.
 
     Raises:
-      UserError: other clips are there already.
+      UserError: other clips are there already, or the disk takes no more.
     """
-    records = [_record(generator, settings, index, normalize) | made_by for index in range(n)]
-    wanted = records if overwrite else clips_folder.missing(folder, records)
-    make_folder(folder)
-    audio = make() if wanted else None
-    if overwrite:
+    records = [record | (origin or {}) for record in _records(generator, n, settings, options)]
+    wanted = records if options.overwrite else clips_folder.missing(folder, records)
+    _make_ready(folder)
+    audio = make() if wanted else np.empty((n, 0))
+    if options.overwrite:
         _clear(folder)
-    for record in wanted:
-        clips_folder.write_clip(folder, record, audio[record["index"]], generator.sample_rate)
-    return _finish(folder, generator, n, made=len(wanted))
+    indices = [record["index"] for record in wanted]
+    _write(folder, generator, wanted, audio[indices])
+    return _finish(folder, generator, n, indices)
+
+
+def _make_ready(folder: Path) -> None:
+    """Makes the folder; what could not be written into it at the end is an error now, before the work."""
+    make_folder(folder)
+    for name in (PICTURE, page_name(1)):
+        check_replaceable(folder / name)
 
 
 def _clear(folder: Path) -> None:
@@ -135,35 +149,47 @@ def _clear(folder: Path) -> None:
     _wait_for_all("folder cleared")
 
 
-def _record(generator: Generator, settings: Settings, index: int, normalize: bool) -> dict:
-    """What goes with clip `index`, so that it could be made again."""
-    data = generator.config.data
-    speaker = settings.speaker_of(index, len(data.speakers))
-    return {
-        "index": index,
-        "digit": settings.digit_of(index),
-        **({} if speaker is None else {"speaker": data.speakers[speaker]}),
-        "model": f"{generator.config.model.name} {generator.fingerprint}",
-        "seed": settings.seed,
-        "sampler": settings.sampler,
-        "steps": generator.steps_of(settings),
-        "eta": settings.eta,
-        "guidance": settings.guidance,
-        **({} if settings.noise_scale == 1 else {"noise_scale": settings.noise_scale}),
-        **({"guided_steps": list(settings.guided_steps)} if settings.guided_steps else {}),
-        "normalized": normalize,
-    }
+def _records(generator: Generator, n: int, settings: Settings, options: OutputOptions) -> list[dict]:
+    """What goes with each of `n` clips, so that it could be made again."""
+    config = generator.config
+    names, model = speaker_names(config), f"{config.model.name} {generator.fingerprint}"
+    return [
+        {
+            "index": index,
+            "digit": settings.digit_of(index),
+            **({} if (speaker := settings.speaker_of(index, len(names))) is None else {"speaker": names[speaker]}),
+            "model": model,
+            "seed": settings.seed,
+            "sampler": settings.sampler,
+            "steps": settings.steps,
+            "eta": settings.eta,
+            "guidance": settings.guidance,
+            **({} if settings.noise_scale == 1 else {"noise_scale": settings.noise_scale}),
+            **({"guided_steps": list(settings.guided_steps)} if settings.guided_steps else {}),
+            "normalized": options.normalize,
+        }
+        for index in range(check_count(n))
+    ]
 
 
-def _finish(folder: Path, generator: Generator, n: int, *, made: int) -> FolderReport:
-    """Picture, gallery and report, by the first host, once every host has written its clips."""
+def _write(folder: Path, generator: Generator, records: Sequence[Mapping], audio: np.ndarray) -> None:
+    for record, clip in zip(records, audio, strict=True):
+        clips_folder.write_clip(folder, record, clip, generator.sample_rate)
+
+
+def _finish(folder: Path, generator: Generator, n: int, made: Sequence[int]) -> FolderReport:
+    """Picture, gallery and report, by the first host, once every host has written its clips.
+
+    What counts is in the folder now: somebody may have removed clips meanwhile.
+    """
     _wait_for_all("clips written")
-    paths = list(clips_folder.clips_in(folder).values())[:n]
-    if jax.process_index() == 0:
-        write_grid(folder / PICTURE, [wav.read(path) for path in paths[:MOST]])
-        write_gallery(folder, paths, f"Clips from a {generator.config.model.name} model", PICTURE)
-    clipped = [count for path in paths if (count := wav.read_record(path).get(clips_folder.OUT_OF_RANGE, 0))]
-    return FolderReport(len(paths), made, len(clipped), sum(clipped), folder / page_name(1))
+    paths = {index: path for index, path in clips_folder.clips_in(folder).items() if index < n}
+    if paths and jax.process_index() == 0:
+        write_grid(folder / PICTURE, [wav.read(path) for path in list(paths.values())[:MOST]])
+        write_gallery(folder, list(paths.values()), f"Clips from a {generator.config.model.name} model", PICTURE)
+    clipped = [count for path in paths.values() if (count := clips_folder.out_of_range(wav.read_record(path)))]
+    there = sum(index in paths for index in made)
+    return FolderReport(len(paths), there, len(clipped), sum(clipped), folder / page_name(1))
 
 
 def _wait_for_all(what: str) -> None:

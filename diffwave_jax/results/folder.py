@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.files import writing
 from diffwave_jax.results import wav
 
 NAME = re.compile(r"(\d{5,})(?:_digit\d+)?\.wav")
 OUT_OF_RANGE = "out_of_range"  # the one entry of a record that is a result, not a setting
+LONGEST = 60  # letters of a value on record that an error shows
 
 
 def clip_name(record: Mapping) -> str:
@@ -26,7 +28,7 @@ def clips_in(folder: Path) -> dict[int, Path]:
 
 
 def missing(folder: Path, records: Sequence[Mapping]) -> list[Mapping]:
-    """The records whose clips are not in the folder yet.
+    """The records whose clips are not in the folder yet, or not in full.
 
     Args:
       folder: may not exist yet.
@@ -36,22 +38,38 @@ def missing(folder: Path, records: Sequence[Mapping]) -> list[Mapping]:
       UserError: a clip is there that something else made.
     """
     found = clips_in(folder)
-    for record in records:
-        if record["index"] in found:
-            _check_same(found[record["index"]], record)
-    return [record for record in records if record["index"] not in found]
+    return [record for record in records if not _is_done(found.get(record["index"]), record)]
+
+
+def _is_done(path: Path | None, record: Mapping) -> bool:
+    """Whether `record` made the clip at `path`, and it is whole."""
+    if path is None:
+        return False
+    _check_same(path, record)
+    return wav.is_whole(path)
 
 
 def _check_same(path: Path, record: Mapping) -> None:
     made = wav.read_record(path)
     for name in [*record, *(name for name in made if name not in record and name != OUT_OF_RANGE)]:
         if made.get(name) != record.get(name):
-            said = f"{name} {made[name]}" if name in made else f"no {name} on record"
+            said = f"{name} {_short(made[name])}" if name in made else f"no {name} on record"
             asked = f"{name} {record[name]}" if name in record else f"no {name}"
             raise UserError(
                 f"{path} is there already, with {said} where {asked} is asked for: "
                 "choose another output folder, or overwrite"
             )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def out_of_range(record: Mapping) -> int:
+    """How many samples of a clip were clipped, by its record; 0 where it does not say."""
+    count = record.get(OUT_OF_RANGE)
+    return count if isinstance(count, int) else 0
 
 
 def write_clip(folder: Path, record: Mapping, audio: np.ndarray, sample_rate: int) -> int:
@@ -64,4 +82,5 @@ def write_clip(folder: Path, record: Mapping, audio: np.ndarray, sample_rate: in
 def remove_clips(folder: Path) -> None:
     """Removes every numbered clip of a folder."""
     for path in clips_in(folder).values():
-        path.unlink()
+        with writing(path):
+            path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import jinja2
 
 from diffwave_jax.files import complete
 from diffwave_jax.results import wav
-from diffwave_jax.results.folder import OUT_OF_RANGE
+from diffwave_jax.results.folder import OUT_OF_RANGE, out_of_range
 from diffwave_jax.results.spectrogram import mel_png
 
 PER_PAGE = 100
@@ -59,7 +59,7 @@ def _clip(clip: wav.WavClip) -> dict:
         "kilohertz": clip.sample_rate / 2000,
         "image": base64.b64encode(mel_png(clip.audio, clip.sample_rate)).decode(),
         "settings": _settings(clip.record),
-        "out_of_range": clip.record.get(OUT_OF_RANGE, 0),
+        "out_of_range": out_of_range(clip.record),
     }
 
 

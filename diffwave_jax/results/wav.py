@@ -1,8 +1,11 @@
 """Clips as 16-bit WAV files that carry, as their comment, what made them."""
 
+import contextlib
 import dataclasses
+import io
 import json
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import librosa
@@ -14,6 +17,7 @@ from diffwave_jax.files import complete
 
 FULL_SCALE = 32768  # of PCM16: -1 to 1 - 1 / FULL_SCALE
 NORMALIZED_PEAK = 0.95
+RIFF = struct.Struct("<4sI4s")  # how a WAV file begins: "RIFF", the bytes after these 8, "WAVE"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,12 +61,12 @@ def to_pcm(audio: np.ndarray, *, normalize: bool = False) -> tuple[np.ndarray, i
 
 def write(path: Path, samples: np.ndarray, sample_rate: int, record: Mapping) -> None:
     """Writes (L,) int16 samples and `record`, as JSON in the comment; the file appears when complete."""
-    with (
-        complete(path) as partial,
-        soundfile.SoundFile(partial, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file,
-    ):
+    contents = io.BytesIO()  # libsndfile itself does not tell of every byte that a full disk refuses
+    with soundfile.SoundFile(contents, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file:
         file.comment = json.dumps(record)
         file.write(samples)
+    with complete(path) as partial:
+        partial.write_bytes(contents.getvalue())
 
 
 def read(path: Path) -> WavClip:
@@ -71,18 +75,34 @@ def read(path: Path) -> WavClip:
     Raises:
       UserError: the file is not a readable WAV.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            return WavClip(path, file.read(dtype="float32"), file.samplerate, _record(file))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"{path} cannot be read as audio ({error}): remove it, and it is made again") from error
+    with _opened(path) as file:
+        return WavClip(path, file.read(dtype="float32"), file.samplerate, _record(file))
 
 
 def read_record(path: Path) -> dict:
-    """What made the clip in a file, without reading its audio; errors as `read`."""
+    """What made the clip in a file, without reading its audio.
+
+    Raises:
+      UserError: the file is not a readable WAV.
+    """
+    with _opened(path) as file:
+        return _record(file)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a WAV file is as long as its header says."""
+    with path.open("rb") as file:
+        head = file.read(RIFF.size)
+    return len(head) == RIFF.size and RIFF.unpack(head)[1] + 8 <= path.stat().st_size
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is a folder or a device, not a file: remove it, and it is made again")
     try:
         with soundfile.SoundFile(path) as file:
-            return _record(file)
+            yield file
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path} cannot be read as audio ({error}): remove it, and it is made again") from error
 
@@ -90,7 +110,7 @@ def read_record(path: Path) -> dict:
 def _record(file: soundfile.SoundFile) -> dict:
     try:
         record = json.loads(file.comment)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or brackets without end
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -27,12 +27,11 @@ class Preview:
     def __init__(self, config: ConfigDict):
         if config.train.task != "diffusion":
             raise UserError(f"train.sample_every is {config.train.sample_every}, but {config.train.task} has no clips")
-        sample, classes = config.sample, config.model.n_classes
+        classes = config.model.n_classes
         self._config = config
         self._count = classes or CLIPS
-        guidance = sample.guidance if classes else 1.0
-        self._settings = Settings.from_config(sample, seed=SEED, digit=range(classes), guidance=guidance)
-        table(Diffusion.from_config(config.diffusion), self._settings, config.model)  # a mistake ends the run now
+        self._settings = Settings.for_model(config, seed=SEED, digit=range(classes))
+        table(Diffusion.from_config(config.diffusion), self._settings, config)  # a mistake ends the run now
 
     def clips(self, params: weights.Weights) -> np.ndarray:
         """Clips (n, L) from these weights; every process makes the same ones, on its own devices."""

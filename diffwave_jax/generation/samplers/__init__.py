@@ -14,7 +14,7 @@ from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule
 from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, step
 
-__all__ = ["SAMPLERS", "SPACINGS", "ChainState", "Sampler", "SamplerTable", "Schedule", "plan", "step"]
+__all__ = ["SAMPLERS", "SPACINGS", "ChainState", "Sampler", "SamplerTable", "Schedule", "plan", "step", "usual_steps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +75,7 @@ def plan(
     start = _in_range(
         diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "the step to start from"
     )
-    usual = start + 1 if chosen.steps is None else min(chosen.steps, start + 1)
-    steps = _in_range(usual if steps is None else steps, 1, start + 1, "steps")
+    steps = _in_range(usual_steps(sampler, start + 1) if steps is None else steps, 1, start + 1, "steps")
     if eta is not None and chosen.eta is None:
         raise UserError(f"eta is {eta}, but the sampler {sampler!r} has none; leave it out, or use ddim or dpm++sde")
     eta = _in_range(chosen.eta or 0.0 if eta is None else eta, 0, 1, "eta")
@@ -85,6 +84,12 @@ def plan(
     if noise_scale != 1 and steps > 1 and not table.noise.any():  # a last step never adds noise
         raise UserError(f"noise_scale is {noise_scale}, but {sampler!r} adds no noise here; leave it out")
     return table._replace(noise=_in_range(noise_scale, 0, 2, "noise_scale") * table.noise)
+
+
+def usual_steps(sampler: str, levels: int) -> int:
+    """The sampler's usual number of steps over as many levels; UserError for an unknown name."""
+    usual = _look_up(SAMPLERS, sampler, "sampler").steps
+    return levels if usual is None else min(usual, levels)
 
 
 def _look_up(table: dict, name: str, what: str):

@@ -1,0 +1,72 @@
+"""What a network is given, checked before it reaches the compiled program, whose own errors name no argument."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffwave_jax.errors import UserError
+
+
+def audio_like(x: jax.Array | np.ndarray, length: int) -> jax.Array:
+    """Audio (B, length) as float32, B at least 1; UserError for another shape or for what is no numbers."""
+    x = _array(x, "audio").astype(jnp.float32)
+    if x.ndim != 2 or x.shape[1] != length or not len(x):
+        raise UserError(f"this model works on arrays (n, {length}) with n at least 1; got {x.shape}")
+    return x
+
+
+def finite_audio(x: np.ndarray, length: int) -> np.ndarray:
+    """Audio (n, length) as float32 in NumPy; UserError as `audio_like`, and for samples that are not finite."""
+    x = np.asarray(audio_like(x, length))
+    if not np.all(np.isfinite(x)):
+        raise UserError(
+            f"{np.sum(~np.isfinite(x))} samples are not finite numbers: give audio without NaN and infinity"
+        )
+    return x
+
+
+def steps_like(t: jax.Array | np.ndarray, batch: int, num_steps: int) -> jax.Array:
+    """Diffusion steps (batch,), int32 or float32; UserError for another shape or a step outside 0 to T - 1."""
+    t = _array(t, "diffusion steps")
+    if t.shape != (batch,):
+        raise UserError(f"a batch of {batch} needs {batch} diffusion steps t, shape ({batch},); got {t.shape}")
+    _check_range(t, num_steps, "the diffusion steps")
+    return t
+
+
+def labels_like(label: jax.Array | np.ndarray | None, batch: int, n_labels: int) -> jax.Array | None:
+    """Labels (batch,) as int32, None for None; UserError for another shape or a label that the network does not know.
+
+    Args:
+      label: 0 to `n_labels`, which means "none".
+      batch: how many there must be.
+      n_labels: 0 for an unconditional network, which takes no labels.
+    """
+    if label is None:
+        return None
+    if not n_labels:
+        raise UserError("this model is unconditional: it takes no labels; leave them out")
+    label = _array(label, "labels")
+    if label.shape != (batch,) or not jnp.issubdtype(label.dtype, jnp.integer):
+        raise UserError(f"a batch of {batch} needs {batch} whole numbers as labels; got {label.dtype} {label.shape}")
+    _check_range(label, n_labels + 1, "the labels")
+    return label
+
+
+def _array(values, what: str) -> jax.Array:
+    """Real numbers as an array of int32 or float32."""
+    try:
+        array = jnp.asarray(values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the {what} must be an array of numbers; got {type(values).__name__}") from error
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return array.astype(jnp.int32)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise UserError(f"the {what} must be real numbers; got {array.dtype}")
+    return array.astype(jnp.float32)
+
+
+def _check_range(values: jax.Array, count: int, what: str) -> None:
+    """UserError for values outside 0 to count - 1; while JAX traces, nobody knows them."""
+    if not isinstance(values, jax.core.Tracer) and not bool(jnp.all((values >= 0) & (values <= count - 1))):
+        raise UserError(f"{what} must lie between 0 and {count - 1}; got {values}")
