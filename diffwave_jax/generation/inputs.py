@@ -68,5 +68,8 @@ def _array(values, what: str) -> jax.Array:
 
 def _check_range(values: jax.Array, count: int, what: str) -> None:
     """UserError for values outside 0 to count - 1; while JAX traces, nobody knows them."""
-    if not isinstance(values, jax.core.Tracer) and not bool(jnp.all((values >= 0) & (values <= count - 1))):
-        raise UserError(f"{what} must lie between 0 and {count - 1}; got {values}")
+    if isinstance(values, jax.core.Tracer):
+        return
+    known = np.asarray(values)  # NumPy's comparisons: JAX's would be traced where the caller is
+    if not np.all((known >= 0) & (known <= count - 1)):
+        raise UserError(f"{what} must lie between 0 and {count - 1}; got {known}")

@@ -1,6 +1,8 @@
 """What a loaded model can do, on tiny random networks."""
 
+import copy
 import dataclasses
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from diffwave_jax.generation import samplers
 from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.generation.samplers import SAMPLERS, ChainState
-from diffwave_jax.generation.settings import ANCESTRAL, Settings
+from diffwave_jax.generation.settings import Settings
 from diffwave_jax.models import DiffWave, SaShiMi
 from tests.helpers.analytic import rows
 from tests.helpers.tiny import tiny_generator
@@ -21,6 +23,7 @@ from tests.helpers.tiny import tiny_generator
 ROUNDING = 1e-5  # float32 results of the same sums in another order, for audio of order 1; 1e-6 was found
 
 FEW = Settings(sampler="ddpm", steps=12)
+ANCESTRAL = Settings(sampler="ddpm", steps=200)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,7 @@ def test_the_compiled_chain_is_the_samplers_steps(unconditional):
         predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
         state = samplers.step(row, state, predicted, normal(i + 1))
     found = unconditional.generate(2, settings.seed, settings.steps, settings.sampler)
+    np.testing.assert_array_equal(unconditional.generate_from_latent(unconditional.latents(2, 4), settings), found)
     np.testing.assert_allclose(found, state.x, atol=ROUNDING)
 
 
@@ -75,7 +79,7 @@ def test_progress_is_reported_and_changes_nothing(unconditional):
 
 
 def test_guidance_is_a_mixture_of_two_predictions(conditional):
-    settings = Settings(sampler="ddim", steps=1, digit=7, guidance=2.5)
+    settings = Settings(sampler="ddim", steps=1, digit=(7,), guidance=2.5)
     z = conditional.latents(2)
     t, table = jnp.full((2,), 199), samplers.plan(conditional.diffusion, "ddim", 1)
     with_digit, without = (conditional.predict_noise(jnp.asarray(z), t, jnp.full((2,), label)) for label in (7, 10))
@@ -93,7 +97,7 @@ def test_guidance_can_be_kept_to_some_steps(conditional):
         np.testing.assert_allclose(found, same, atol=ROUNDING)
     some = conditional.generate(2, guidance=3.0, guided_steps=(50, 120), **asked)
     assert not np.allclose(some, guided, atol=1e-3) and not np.allclose(some, plain, atol=1e-3)
-    table = conditional._table(Settings(guidance=3.0, guided_steps=(50, 120), **asked))
+    table = conditional._table(Settings(guidance=3.0, guided_steps=(50, 120), steps=8, sampler="ddim", digit=(7,)))
     np.testing.assert_array_equal(table.guidance == 3, (table.timestep >= 50) & (table.timestep <= 120))
     with pytest.raises(UserError, match="lowest and the highest step"):
         conditional.generate(1, guided_steps=(3,), **asked)
@@ -102,25 +106,29 @@ def test_guidance_can_be_kept_to_some_steps(conditional):
 def test_digits_are_taken_in_turn(conditional):
     cycled = conditional.generate(4, steps=3, digit=[7, 2], guidance=2.0)
     for index in range(4):
-        alone = next(conditional.clips([index], Settings(steps=3, digit=(7, 2)[index % 2], guidance=2.0)))[1]
+        settings = Settings.for_model(conditional.config, steps=3, digit=(7, 2)[index % 2], guidance=2.0)
+        alone = next(conditional.clips([index], settings))[1]
         np.testing.assert_allclose(cycled[index], alone[0], atol=ROUNDING)
     assert not np.allclose(cycled, conditional.generate(4, steps=3), atol=1e-3)
 
 
 def test_speakers_take_turns_until_each_has_said_each_digit():
+    def settings(**asked):
+        return Settings(sampler="ddim", steps=1, **asked)
+
     for digits, speakers in [(10, 6), (5, 6), (4, 4), (1, 3), (3, 1)]:
-        settings = Settings(digit=range(digits))
-        said = {(settings.digit_of(i), settings.speaker_of(i, speakers)) for i in range(digits * speakers)}
+        turns = settings(digit=tuple(range(digits)))
+        said = {(turns.digit_of(i), turns.speaker_of(i, speakers)) for i in range(digits * speakers)}
         assert len(said) == digits * speakers
-    assert [Settings(digit=7, speaker=(4, 2)).speaker_of(i, 6) for i in range(4)] == [4, 2, 2, 4]
-    assert Settings(digit=7).speaker_of(3, 0) is None and Settings().speaker_of(3, 6) is None
+    assert [settings(digit=(7,), speaker=(4, 2)).speaker_of(i, 6) for i in range(4)] == [4, 2, 2, 4]
+    assert settings(digit=(7,)).speaker_of(3, 0) is None and settings().speaker_of(3, 6) is None
 
 
 def test_speakers_on_request():
     model = tiny_generator(n_classes=10, n_speakers=3)
     turns = model.generate(4, steps=3, digit=(7, 2), guidance=2.0)
     for index, (digit, speaker) in enumerate([(7, 0), (2, 1), (7, 2), (2, 0)]):
-        settings = Settings(steps=3, digit=digit, guidance=2.0, speaker=speaker)
+        settings = Settings.for_model(model.config, steps=3, digit=digit, guidance=2.0, speaker=f"speaker{speaker}")
         alone = next(model.clips([index], settings))[1]
         np.testing.assert_allclose(alone[0], turns[index], atol=ROUNDING)
     noise = model.predict_noise(turns, np.full(4, 9), np.array([7, 12, 27, 2]))
@@ -130,7 +138,10 @@ def test_speakers_on_request():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"digit": 7, "speaker": 3}, "speaker is 3; this model has the speakers 0 to 2"),
+        (
+            {"digit": 7, "speaker": 3},
+            "speaker is 3; this model has the speakers speaker0, speaker1, speaker2, by number 0 to 2",
+        ),
         ({"speaker": 1}, "a speaker is asked for, but no digit"),
     ],
 )
@@ -221,7 +232,7 @@ def test_interpolation_runs_from_one_clip_to_the_other(unconditional):
 
 def test_denoising_starts_from_the_clip_at_its_level(unconditional):
     noisy = 0.1 * np.random.default_rng(0).standard_normal((2, 256)).astype(np.float32)
-    step, settings = 10, Settings(sampler="ddim", steps=None)
+    step, settings = 10, Settings(sampler="ddim", steps=11)
     table = samplers.plan(unconditional.diffusion, "ddim", start=step)
     state = ChainState(jnp.asarray(noisy * table.signal[0]), jnp.zeros((2, 256)))
     for row in rows(table):
@@ -241,7 +252,7 @@ def test_scaled_audio_comes_back_at_its_own_scale(unconditional):
     ("arguments", "message"),
     [
         ({"n": 0}, "n is 0; ask for at least 1 clip"),
-        ({"n": 1, "digit": 10}, "digit is 10; this model has the classes 0 to 9"),
+        ({"n": 1, "digit": 10}, "digit is 10; this model has the classes zero, one, .*nine, by number 0 to 9"),
         ({"n": 1, "guidance": 2.0}, "no digit is asked for"),
         ({"n": 1, "sampler": "euler"}, "unknown sampler 'euler'"),
         ({"n": 1, "steps": 500}, "steps is 500; it must be between 1 and 200"),
@@ -269,6 +280,67 @@ def test_latents_of_another_shape_are_refused(unconditional):
         unconditional.interpolate(0, 1, 1)
 
 
+def test_wrong_inputs_are_one_line(conditional):
+    good, steps = np.zeros((2, 256), np.float32), np.array([3, 199])
+    for inputs, message in [
+        ((np.zeros((2, 100)), steps), r"arrays \(n, 256\) with n at least 1; got \(2, 100\)"),
+        ((np.zeros(256), steps), r"got \(256,\)"),
+        ((good, steps[:1]), r"a batch of 2 needs 2 diffusion steps t, shape \(2,\); got \(1,\)"),
+        ((good, steps + 1), r"the diffusion steps must lie between 0 and 199; got \[  4 200\]"),
+        ((good, steps, np.array([3, 11])), r"the labels must lie between 0 and 10; got \[ 3 11\]"),
+        ((good, steps, np.array([0.5, 1.0])), r"needs 2 whole numbers as labels; got float32 \(2,\)"),
+        ((good, steps, np.array([1])), r"needs 2 whole numbers as labels; got int32 \(1,\)"),
+        ((good * 1j, steps), "the audio must be real numbers; got complex64"),
+        (("a.wav", steps), "the audio must be an array of numbers; got str"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            conditional.predict_noise(*inputs)
+    broken = good.copy()
+    broken[0, 3:5] = np.nan, np.inf
+    for make in (conditional.denoise, conditional.generate_from_latent, conditional.z2w, conditional.generate_from_w):
+        with pytest.raises(UserError, match="2 samples are not finite numbers: give audio without NaN"):
+            make(broken)
+    with pytest.raises(UserError, match="it takes no labels"):
+        tiny_generator().predict_noise(good, steps, np.array([1, 2]))
+    with pytest.raises(UserError, match="seed is -1"):
+        conditional.latents(1, seed=-1)
+    with pytest.raises(UserError, match="n is 0"):
+        conditional.latents(0)
+
+
+def test_predicted_noise_can_be_differentiated_and_compiled(unconditional):
+    x, t = jnp.ones((1, 256)), jnp.asarray([3])
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(unconditional.predict_noise(x, t))))(x)
+    assert gradient.shape == (1, 256) and np.all(np.isfinite(gradient)) and np.std(gradient) > 0
+
+
+def test_a_model_can_be_pickled_and_copied():
+    model = tiny_generator("sashimi", n_classes=10)
+    expected = model.generate(2, steps=2)  # its programs and filters stay behind
+    for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert twin.config == model.config and twin.config is not model.config
+        np.testing.assert_array_equal(twin.generate(2, steps=2), expected)
+
+
+def test_a_model_says_what_it_is():
+    model = tiny_generator(n_classes=10, n_speakers=2)
+    assert repr(model) == (
+        f"<Generator: diffwave, {model.num_parameters:,} weights, clips of 0.03 s at 8000 Hz; classes zero, one, two, "
+        f"three, four, five, six, seven, eight, nine; speakers speaker0, speaker1; fingerprint {model.fingerprint}>"
+    )
+    plain = tiny_generator("sashimi")
+    assert repr(plain).startswith("<Generator: sashimi, ") and "classes" not in repr(plain)
+
+
+def test_a_bar_on_request(unconditional, capsys):
+    calls = []
+    shown = unconditional.generate(3, steps=4, batch_size=2, progress=True, on_step=lambda *call: calls.append(call))
+    said = capsys.readouterr()
+    assert "3.0/3 clips" in said.err and said.out == "" and calls[-1] == (8, 8)
+    np.testing.assert_array_equal(shown, unconditional.generate(3, steps=4, batch_size=2))
+    assert capsys.readouterr().err == ""
+
+
 def test_a_classifier_makes_no_clips():
     config = tiny_generator().config
     config.train.task, config.model = "classification", model_section("classifier")
@@ -277,6 +349,6 @@ def test_a_classifier_makes_no_clips():
 
 
 def test_settings_of_one_clip_for_all():
-    settings = Settings(digit=(3, 5), guidance=2.0)
+    settings = Settings(sampler="ddim", steps=1, digit=(3, 5), guidance=2.0)
     assert [settings.of_clip(1, 4).label_of(i, 10, 4) for i in range(9)] == [settings.label_of(1, 10, 4)] * 9
-    assert Settings().of_clip(1, 4) == Settings()
+    assert FEW.of_clip(1, 4) == FEW

@@ -66,3 +66,20 @@ def test_a_recording_is_made_to_fit_a_model(tmp_path):
         wav.read_recording(tmp_path / "stereo.wav", 8000, 800)
     with pytest.raises(UserError, match="cannot be read as audio"):
         wav.read_recording(tmp_path / "absent.wav", 8000, 800)
+
+
+def test_records_that_are_no_plain_json(tmp_path):
+    for comment in ("[" * 10_000, "1" * 10_000, "[1, 2]", "{"):
+        with soundfile.SoundFile(tmp_path / "odd.wav", "w", 8000, 1) as file:
+            file.comment = comment
+            file.write(np.zeros(10))
+        assert wav.read_record(tmp_path / "odd.wav") == {}
+
+
+def test_a_file_is_whole_when_it_is_as_long_as_its_header_says(tmp_path):
+    wav.write(tmp_path / "a.wav", np.arange(500, dtype=np.int16), 8000, {"index": 3})
+    whole = (tmp_path / "a.wav").read_bytes()
+    assert wav.is_whole(tmp_path / "a.wav")
+    for length in (len(whole) - 1, len(whole) // 2, 5, 0):
+        (tmp_path / "a.wav").write_bytes(whole[:length])
+        assert not wav.is_whole(tmp_path / "a.wav")
