@@ -1,4 +1,7 @@
-"""Trains a model: python train.py --config configs/sashimi.py --workdir runs/sashimi [--config.field=value ...]."""
+"""Trains a model: python train.py --config configs/sashimi.py [--workdir DIR] [--config.SECTION.FIELD=VALUE ...].
+
+The same command continues a run that was stopped. With --config, --help shows that config's fields.
+"""
 
 from pathlib import Path
 
@@ -9,11 +12,14 @@ from ml_collections import config_flags
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.distributed import Cluster, join
+from diffwave_jax.errors import UserError, printable
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; a run that is already there continues.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run, runs/NAME for configs/NAME.py; a run that is already there continues."
+)
 DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of many processes, found as SLURM, TPU or GKE say.")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "One of many processes: HOST:PORT of the first one.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
@@ -22,15 +28,22 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which
 
 def main(_):
     """Trains to the end, or until asked to stop."""
+    if CONFIG.value is None:
+        raise UserError("no config: give --config FILE, for example --config configs/small.py; --help lists the flags")
     keep_freed_memory()
     join(Cluster(DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value))
-    config, workdir = CONFIG.value, Path(WORKDIR.value)
+    config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
     listeners = []
     if jax.process_index() == 0:
+        print(f"workdir: {printable(workdir)}", flush=True)
         listeners = [cli.Console(config.train.num_steps), TensorBoard(workdir / "tensorboard")]
     Run(config, workdir, listeners).train()
 
 
+def default_workdir() -> Path:
+    """The folder `runs/NAME` of the config file `NAME.py`."""
+    return Path("runs") / Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+
+
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
     cli.run(main)

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import numpy as np
@@ -10,7 +10,9 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from diffwave_jax.errors import UserError, printable
+from diffwave_jax.flag_help import flag_help
 
+HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 BESIDE_THE_BAR = ("loss", "validation_loss", "clips_per_second")
 
 
@@ -26,11 +28,13 @@ def run(main: Callable[[list[str]], None]) -> None:
         except KeyboardInterrupt:
             sys.exit("stopped; the same command continues from what is saved")
 
+    sys.argv[:] = spelled(sys.argv, "-", "_")  # in place: ml_collections looks for a config's fields there
     app.run(guarded, flags_parser=_parse)
 
 
 def _parse(argv: list[str]) -> list[str]:
     """The positional arguments of `argv`; an unknown flag, config file or config field ends in one line."""
+    asked_for_help, argv = HELP & set(argv), [word for word in argv if word not in HELP]
     try:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
@@ -42,7 +46,17 @@ def _parse(argv: list[str]) -> list[str]:
         _fail(f"the config file cannot be loaded: {str(error).splitlines()[-1].strip()}")
     except (flags.Error, TypeError, ValueError, UserError) as error:
         _fail(" ".join(str(error).split()))
+    if asked_for_help:
+        print(flag_help())
+        sys.exit(0)
     return rest
+
+
+def spelled(words: Sequence[str], found: str, meant: str) -> list[str]:
+    """A command line whose options are written with one character for another, as in `--num_processes`."""
+    end = list(words).index("--") if "--" in words else len(words)
+    options = (word.partition("=") if word.startswith("--") else ("", "", word) for word in words[:end])
+    return ["".join((name[:2] + name[2:].replace(found, meant), *rest)) for name, *rest in options] + list(words[end:])
 
 
 def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
@@ -64,7 +78,11 @@ def positive(text: str) -> int:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser whose complaint is one line."""
+    """A parser whose complaint is one line, and that takes `--batch_size` for `--batch-size`."""
+
+    def parse_args(self, args, namespace=None):
+        """The options in a list of words."""
+        return super().parse_args(spelled(args, "_", "-"), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Ends the script."""
