@@ -12,13 +12,12 @@ import contextlib
 import sys
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 import diffwave_jax
 from diffwave_jax import cli
 from diffwave_jax.errors import UserError
-from diffwave_jax.evaluation.clips import Clips, read_folder
+from diffwave_jax.evaluation.clips import Clips, read_folder, sample_clips
 from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
 from diffwave_jax.evaluation.run import evaluate
@@ -33,9 +32,16 @@ def main(options: argparse.Namespace) -> None:
     with progress_bar("reference") as progress:
         reference = load_reference(options.reference, recogniser, options.archive, progress)
     clips = get_clips(options, recogniser)
-    settings = {"protocol": options.protocol, "num_resamples": options.resamples}
     with progress_bar("listening") as progress:
-        report = evaluate(clips, reference, recogniser, options.out, progress=progress, **settings)
+        report = evaluate(
+            clips,
+            reference,
+            recogniser,
+            options.out,
+            protocol=options.protocol,
+            num_resamples=options.resamples,
+            progress=progress,
+        )
     print(report.table())
 
 
@@ -63,14 +69,6 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
             model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
     with progress_bar("sampling") as progress:
         return sample_clips(model, options.n, options.seed, recogniser, progress)
-
-
-def sample_clips(model: diffwave_jax.Generator, n: int, seed: int, recogniser: Recogniser, on_step) -> Clips:
-    """Clips as the model usually makes them, by turns of each of its classes."""
-    classes = range(model.config.model.n_classes)
-    audio = model.generate(n, seed, digit=classes, on_step=on_step)
-    labels = np.arange(n) % len(classes) if len(classes) == len(recogniser.classes) else None
-    return Clips(recogniser.fit(audio, model.sample_rate), labels)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import diffwave_jax
 import sample
 from diffwave_jax import checkpoint
 from diffwave_jax.config import to_dict
@@ -93,41 +94,6 @@ def test_denoising(run_folder, tmp_path):
     assert record.items() >= {"denoised": "noisy.wav", "from_step": 6, "steps": 7}.items()
 
 
-def test_the_models_usual_digits():
-    config = tiny_generator(n_classes=10).config
-    config.sample.digit, config.sample.guidance = (4, 5), 3.0
-    plain = sample.settings_of(sample.parse([]), config)
-    assert plain.digit == (4, 5) and plain.guidance == 3.0
-    asked = sample.settings_of(sample.parse(["--digit", "none"]), config)
-    assert asked.digit == () and asked.guidance == 1.0
-    recording = sample.settings_of(sample.parse(["--denoise", "a.wav"]), config)
-    assert recording.digit == () and recording.steps is None
-
-
-def test_the_usual_scale_of_noise_is_for_the_usual_chain():
-    config = tiny_generator(n_classes=10).config
-    config.sample.sampler, config.sample.noise_scale = "dpm++sde", 0.9
-
-    def scale(*arguments):
-        return sample.settings_of(sample.parse(list(arguments)), config).noise_scale
-
-    assert scale() == scale("--steps", "7") == 0.9
-    assert scale("--noise-scale", "0.8") == 0.8
-    for other_chain in (["--sampler", "dpm++"], ["--eta", "0"], ["--denoise", "a.wav"]):
-        assert scale(*other_chain) == 1
-
-
-def test_speakers_by_name():
-    config = tiny_generator(n_classes=10, n_speakers=3).config
-    config.sample.digit = (1,)
-    assert sample.settings_of(sample.parse([]), config).speaker == ()
-    assert sample.settings_of(sample.parse(["--speaker", "speaker2,speaker0"]), config).speaker == (2, 0)
-    with pytest.raises(UserError, match="no speaker 'bob'; it has speaker0, speaker1, speaker2"):
-        sample.settings_of(sample.parse(["--speaker", "bob"]), config)
-    with pytest.raises(UserError, match="no speaker 'bob'; it has none"):
-        sample.settings_of(sample.parse(["--speaker", "bob"]), tiny_generator(n_classes=10).config)
-
-
 def test_overwriting(run_folder, tmp_path):
     same = ["--n", 1, "--checkpoint", run_folder, "--out", tmp_path]
     run(*same)
@@ -156,16 +122,43 @@ def test_all_clips_of_an_interpolation_ask_for_the_same(run_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("7", (7,)), ("0-9", tuple(range(10))), ("1,3,5-7", (1, 3, 5, 6, 7)), ("none", ())],
+    [
+        ("7", ("7",)),
+        ("0-9", tuple(range(10))),
+        ("1,three,5-7", ("1", "three", 5, 6, 7)),
+        ("george,lucas", ("george", "lucas")),
+        ("none", ()),
+    ],
 )
-def test_digit_notation(text, expected):
-    assert sample.digits(text) == expected
+def test_notation_of_several(text, expected):
+    assert sample.several(text) == expected
+
+
+def test_names_on_the_command_line(run_folder, tmp_path):
+    run("--n", 2, "--checkpoint", run_folder, "--out", tmp_path, "--digit", "seven,2", "--batch_size", 1)
+    assert wavs(tmp_path) == ["00000_digit7.wav", "00001_digit2.wav"]
+    with pytest.raises(UserError, match=r"digit is 'sevn'; this model has the classes zero, .*, by number 0 to 9"):
+        run("--n", 2, "--checkpoint", run_folder, "--out", tmp_path / "no", "--digit", "sevn")
+    with pytest.raises(UserError, match=r"speaker is 'theo'; this model has no speakers to choose from"):
+        run("--n", 2, "--checkpoint", run_folder, "--out", tmp_path / "no", "--digit", "7", "--speaker", "theo")
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("asked", [{}, {"digit": "seven"}, {"sampler": "ddim"}, {"eta": 0.5, "sampler": "ddim"}])
+def test_python_and_the_command_line_make_the_same_clips(run_folder, tmp_path, asked):
+    flags = [word for name, value in asked.items() for word in (f"--{name}", value)]
+    run("--n", 5, "--checkpoint", run_folder, "--out", tmp_path, "--seed", 3, *flags)
+    clips = diffwave_jax.load(run_folder).generate(5, seed=3, **asked)
+    for path, clip in zip(sorted(tmp_path.glob("*.wav")), clips, strict=True):
+        samples, _ = wav.to_pcm(clip)
+        np.testing.assert_array_equal(soundfile.read(path, dtype="int16")[0], samples)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--digit", "x"], "'x' is no digit; write 7, 0-9, 1,3,5 or none"),
+        (["--digit", "sevn"], "digit is 'sevn'; this model has the classes zero"),
+        (["--digit", "7", "--speaker", "bob"], "speaker is 'bob'; this model has the speakers george"),
         (["--digit", "9-0"], "'9-0' counts down; write 0-9"),
         (["--n", "0"], "'0' is not a whole number from 1 on"),
         (["--step", "5"], "the number of steps is --steps"),

@@ -9,6 +9,8 @@ import numpy as np
 from diffwave_jax.data import audio as files
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
+from diffwave_jax.generation.choices import class_names
+from diffwave_jax.generation.generator import Generator
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 
@@ -20,10 +22,12 @@ class Clips:
     Attributes:
       audio: (N, L) float32.
       labels: (N,) the classes they were asked to be, or None where that is not known of each.
+      remarks: what the reader of their scores must know, in lines.
     """
 
     audio: np.ndarray
     labels: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None = None) -> Clips:
@@ -50,7 +54,40 @@ def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None 
         if progress:
             progress(index + 1, len(paths))
     labels = [label_of(path, recogniser.classes) for path in paths]
-    return Clips(audio, None if None in labels else np.array(labels))
+    if None not in labels:
+        return Clips(audio, np.array(labels))
+    first = paths[labels.index(None)].name
+    return Clips(
+        audio,
+        remarks=(
+            f"{labels.count(None)} of {len(paths)} clips, {first} the first, do not say which of the classifier's "
+            f"{len(recogniser.classes)} classes they were asked to be: no accuracy is given",
+        ),
+    )
+
+
+def sample_clips(model: Generator, n: int, seed: int, recogniser: Recogniser, on_step: Progress | None = None) -> Clips:
+    """Makes clips as a model usually does, by turns of each of its classes.
+
+    A clip's label is the classifier's class of the same name as the model's.
+
+    Args:
+      model: whose clips they are.
+      n: how many, at least 1.
+      seed: of the sampling.
+      recogniser: whose rate, length and words the clips are fitted to.
+      on_step: called as `on_step(done, total)` after each step of each batch.
+    """
+    names = class_names(model.config)
+    audio = recogniser.fit(model.generate(n, seed, digit=range(len(names)), on_step=on_step), model.sample_rate)
+    unknown = [name for name in names if name not in recogniser.classes]
+    if unknown:
+        return Clips(
+            audio,
+            remarks=(f"the classifier does not know the model's classes {', '.join(unknown)}: no accuracy is given",),
+        )
+    labels = np.array([recogniser.classes.index(name) for name in names], int)
+    return Clips(audio, labels[np.arange(n) % len(names)] if names else None)
 
 
 def label_of(path: Path, classes: tuple[str, ...]) -> int | None:

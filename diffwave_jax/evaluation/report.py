@@ -1,8 +1,9 @@
 """An evaluation as a table to read beside the published figures, and as plain data for a JSON file."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from diffwave_jax.errors import printable
 from diffwave_jax.evaluation.scores import Score
 
 COLUMNS = {
@@ -32,22 +33,26 @@ class EvaluationReport:
     Attributes:
       description: of the clips, the reference, the classifier and the protocol, by name.
       rows: {set of clips: {metric: score}}; the sets are the real clips, then the evaluated ones.
+      warnings: what the reader of the scores must know, in lines.
     """
 
     description: Mapping[str, str | int | float]
     rows: Mapping[str, Mapping[str, Score]]
+    warnings: Sequence[str] = ()
 
     def to_dict(self) -> dict:
-        """Plain data: the description, every score and the published figures."""
+        """Plain data: the description, the warnings, every score and the published figures."""
         scores = {
             name: {metric: dataclasses.asdict(score) for metric, score in row.items()}
             for name, row in self.rows.items()
         }
-        return {**self.description, "scores": scores, "published": {"source": PUBLISHED_SOURCE, **PUBLISHED}}
+        published = {"source": PUBLISHED_SOURCE, **PUBLISHED}
+        return {**self.description, "warnings": list(self.warnings), "scores": scores, "published": published}
 
     def table(self) -> str:
         """Lines of text, one a set of clips, with half the width of 95 % intervals; then the published figures."""
         lines = [f"{name}: {value}" for name, value in self.description.items()]
+        lines += [f"warning: {printable(warning)}" for warning in self.warnings]
         lines += ["", _line("", COLUMNS.values())]
         lines += [_line(name, [_cell(row.get(metric)) for metric in COLUMNS]) for name, row in self.rows.items()]
         lines += ["", f"published ({PUBLISHED_SOURCE})"]

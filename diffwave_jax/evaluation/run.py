@@ -53,9 +53,19 @@ def evaluate(
         "protocol": protocol,
         "heard as": ", ".join(f"{name} {count}" for name, count in zip(recogniser.classes, said, strict=True)),
     }
-    report = EvaluationReport(description, rows)
+    report = EvaluationReport(description, rows, [*clips.remarks, *_few(*heard.features.shape)])
     save_picture(folder / PICTURE, clips, heard, reference, recogniser)
     for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
         with complete(folder / name) as partial:
             partial.write_text(text + "\n")
     return report
+
+
+def _few(clips: int, features: int) -> list[str]:
+    """A warning where there are too few clips for a Frechet distance."""
+    if clips > features:
+        return []
+    return [
+        f"{clips} clips do not determine a Gaussian of the classifier's {features} features: their FID is too large "
+        "and means little, and the other scores are uncertain; evaluate 1,000 clips or more"
+    ]

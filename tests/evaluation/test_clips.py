@@ -37,7 +37,12 @@ def test_other_files_are_left_alone(tmp_path, recogniser):
 def test_labels_are_all_known_or_none(tmp_path, recogniser):
     write(tmp_path / "00000_digit1.wav", np.ones(100), 8000)
     write(tmp_path / "b.wav", np.ones(100), 8000)
-    assert read_folder(tmp_path, recogniser).labels is None
+    clips = read_folder(tmp_path, recogniser)
+    assert clips.labels is None
+    assert clips.remarks == (
+        "1 of 2 clips, b.wav the first, do not say which of the classifier's 10 classes they were asked to be: "
+        "no accuracy is given",
+    )
 
 
 @pytest.mark.parametrize(

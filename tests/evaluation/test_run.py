@@ -7,10 +7,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from diffwave_jax.evaluation.clips import Clips
+from diffwave_jax.evaluation.clips import Clips, sample_clips
 from diffwave_jax.evaluation.pictures import columns_by_confidence
-from diffwave_jax.evaluation.run import DATA, PICTURE, TABLE, evaluate
-from evaluate import sample_clips
+from diffwave_jax.evaluation.run import DATA, PICTURE, TABLE, _few, evaluate
 from tests.helpers.tiny import tiny_generator
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +27,11 @@ def test_writes_table_data_and_picture(tmp_path, recogniser, reference, real, no
     assert data["clips"] == 15
     assert data["scores"]["these clips"]["fid"]["value"] > data["scores"]["test clips"]["fid"]["value"]
     assert ("accuracy" in data["scores"]["these clips"]) == labelled
+    [few] = data["warnings"]
+    assert few.startswith(
+        "15 clips do not determine a Gaussian of the classifier's 128 features: their FID is too large"
+    )
+    assert f"warning: {few}\n" in report.table()
     picture = matplotlib.image.imread(folder / PICTURE)
     assert picture.shape[0] > 500 and picture[..., :3].std() > 0.1
 
@@ -49,13 +53,30 @@ def test_samples_of_a_model_take_turns_of_its_classes(recogniser):
     clips = sample_clips(model, 12, 3, recogniser, lambda done, total: seen.append((done, total)))
     np.testing.assert_array_equal(clips.labels, np.arange(12) % 10)
     assert clips.audio.shape == (12, recogniser.length) and seen[-1][0] == seen[-1][1]
-    np.testing.assert_array_equal(clips.audio[:, : model.length], model.generate(12, 3, 2, "ddpm", digit=range(10)))
+    np.testing.assert_array_equal(clips.audio[:, : model.length], model.generate(12, 3, digit=range(10)))
 
 
 def test_samples_of_an_unconditional_model_have_no_labels(recogniser):
     model = tiny_generator()
     model.config.sample.steps = 2
-    assert sample_clips(model, 3, 0, recogniser, None).labels is None
+    clips = sample_clips(model, 3, 0, recogniser)
+    assert clips.labels is None and clips.remarks == ()
+
+
+def test_labels_go_by_the_names_of_the_classes(recogniser):
+    model = tiny_generator(n_classes=3)
+    model.config.sample.steps = 2
+    model.config.data.classes = ("seven", "two", "nine")
+    np.testing.assert_array_equal(sample_clips(model, 4, 0, recogniser).labels, [7, 2, 9, 7])
+    model.config.data.classes = ("seven", "cat", "dog")
+    clips = sample_clips(model, 4, 0, recogniser)
+    assert clips.labels is None
+    assert clips.remarks == ("the classifier does not know the model's classes cat, dog: no accuracy is given",)
+
+
+@pytest.mark.parametrize(("count", "features", "told"), [(128, 128, True), (129, 128, False)])
+def test_few_clips_are_those_that_determine_no_gaussian(count, features, told):
+    assert bool(_few(count, features)) == told
 
 
 def evaluate_py(*arguments):

@@ -1,0 +1,158 @@
+"""What is asked for, what a model usually does, and what it cannot do."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from configs import digits, sashimi, small
+from diffwave_jax.config import from_dict, to_dict
+from diffwave_jax.errors import UserError
+from diffwave_jax.generation.settings import Settings
+from tests.helpers.tiny import tiny_generator
+
+PLAIN = Settings(sampler="dpm++", steps=25)
+
+
+def config(n_classes: int = 10, n_speakers: int = 3, **sample):
+    found = tiny_generator(n_classes=n_classes, n_speakers=n_speakers).config
+    found.sample.update(sample)
+    return found
+
+
+def asked(found, **what) -> Settings:
+    return Settings.for_model(found, **what)
+
+
+def test_a_model_that_says_nothing_takes_25_steps_of_dpm():
+    assert asked(config()) == PLAIN
+    assert asked(from_dict(to_dict(small.get_config()))) == PLAIN
+    assert asked(config(n_classes=0, n_speakers=0), seed=4) == dataclasses.replace(PLAIN, seed=4)
+
+
+def test_a_model_that_says_how_is_taken_at_its_word():
+    assert asked(digits.get_config()) == Settings(
+        sampler="dpm++sde", steps=25, noise_scale=0.97, digit=tuple(range(10)), guidance=2.5
+    )
+    assert asked(sashimi.get_config()) == Settings(sampler="ddpm", steps=200)
+    older = sashimi.get_config()  # as conversions and configs wrote it before
+    older.sample.update(sampler="ddpm", steps=200)
+    assert asked(from_dict(to_dict(older))) == Settings(sampler="ddpm", steps=200)
+
+
+def test_another_sampler_has_its_own_usual_steps_and_noise():
+    usual = config(sampler="dpm++sde", steps=7, eta=0.5, noise_scale=0.9)
+
+    def chain(**what):
+        found = asked(usual, **what)
+        return found.sampler, found.steps, found.eta, found.noise_scale
+
+    assert chain() == chain(sampler="dpm++sde") == ("dpm++sde", 7, 0.5, 0.9)
+    assert chain(steps=3) == ("dpm++sde", 3, 0.5, 0.9)
+    assert chain(sampler="ddpm") == ("ddpm", 200, None, 1.0)
+    assert chain(sampler="ddim") == ("ddim", 50, None, 1.0)
+    assert chain(sampler="fast") == ("fast", 6, None, 1.0)
+    assert chain(eta=0.0) == ("dpm++sde", 7, 0.0, 1.0)
+    assert chain(noise_scale=0.8) == ("dpm++sde", 7, 0.5, 0.8)
+    assert chain(start=10) == ("dpm++sde", 11, None, 1.0)
+    assert chain(start=10, sampler="ddpm") == ("ddpm", 11, None, 1.0)
+    assert chain(start=150, sampler="ddim") == ("ddim", 50, None, 1.0)
+
+
+def test_usual_digits_and_guidance_and_none_of_them():
+    usual = config(digit=(4, 5), speaker=("speaker1",), guidance=3.0, guided_steps=(20, 150))
+
+    def wanted(**what):
+        found = asked(usual, **what)
+        return found.digit, found.speaker, found.guidance
+
+    assert wanted() == ((4, 5), (1,), 3.0)
+    assert wanted(digit=7) == ((7,), (1,), 3.0)
+    assert wanted(speaker=()) == ((4, 5), (), 3.0)
+    assert wanted(digit=()) == wanted(start=25) == ((), (), 1.0)  # nobody knows what a recording says
+    assert wanted(start=25, digit=2) == ((2,), (1,), 3.0)
+    assert asked(usual).guided_steps == (20, 150) and asked(usual, guided_steps=()).guided_steps is None
+
+
+@pytest.mark.parametrize(
+    ("digit", "expected"),
+    [
+        (7, (7,)),
+        ("seven", (7,)),
+        ("7", (7,)),
+        (np.int64(7), (7,)),
+        (["three", 1, "0"], (3, 1, 0)),
+        (range(3), (0, 1, 2)),
+        (np.array([1, 2]), (1, 2)),
+    ],
+)
+def test_digits_by_number_and_by_name(digit, expected):
+    found = asked(config(), digit=digit, speaker=("speaker2", 0))
+    assert found.digit == expected and found.speaker == (2, 0)
+    assert all(type(number) is int for number in found.digit + found.speaker)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ({"digit": "sevn"}, "digit is 'sevn'; this model has the classes zero, one, two, .*nine, by number 0 to 9"),
+        ({"digit": 1.5}, r"digit is 1\.5; this model has the classes"),
+        ({"digit": {1}}, r"digit is \{1\}; this model has the classes"),
+        (
+            {"digit": 1, "speaker": "bob"},
+            "speaker is 'bob'; this model has the speakers speaker0, speaker1, speaker2, by",
+        ),
+        ({"seed": 1.5}, r"seed is 1\.5; give a whole number"),
+        ({"steps": "many"}, "steps is 'many'; give a whole number"),
+        ({"guidance": "much"}, "guidance is 'much'; give a number"),
+        ({"guided_steps": 5}, "guided_steps is 5; give the lowest and the highest step"),
+        ({"guided_steps": (5, 6, 7)}, "give the lowest and the highest step"),
+        ({"sampler": "euler"}, "unknown sampler 'euler'"),
+    ],
+)
+def test_what_no_model_understands(what, message):
+    with pytest.raises(UserError, match=message):
+        asked(config(), **what)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"digit": (10,)}, "digit is 10; this model has the classes zero"),
+        ({"digit": (-1,)}, "digit is -1; this model has the classes zero"),
+        ({"digit": (1,), "speaker": (3,)}, "speaker is 3; this model has the speakers speaker0"),
+        ({"speaker": (1,)}, "a speaker is asked for, but no digit"),
+        ({"guidance": 2.0}, "no digit is asked for"),
+        ({"guided_steps": (9, 5), "digit": (1,)}, "give the lowest step first"),
+        ({"seed": 2**32}, "seed is 4294967296; it must be between 0 and 4294967295"),
+    ],
+)
+def test_what_this_model_cannot_do(settings, message):
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(PLAIN, **settings).check(config())
+
+
+def test_an_unconditional_model_knows_no_names():
+    with pytest.raises(UserError, match="digit is 'seven'; this model has no classes to choose from"):
+        asked(config(n_classes=0, n_speakers=0), digit="seven")
+    unnamed = config(n_classes=3, n_speakers=0)  # data.classes names ten
+    assert asked(unnamed, digit=2).digit == (2,)
+    with pytest.raises(UserError, match="digit is 'two'; this model has the classes 0, 1, 2, by number 0 to 2"):
+        asked(unnamed, digit="two")
+
+
+def test_many_names_are_shortened():
+    many = config(n_classes=100, n_speakers=0)
+    many.data.classes = tuple(f"word{number}" for number in range(100))
+    with pytest.raises(UserError, match=r"word29, \.\.\., by number 0 to 99$"):
+        asked(many, digit="word")
+
+
+def test_fields_are_named():
+    with pytest.raises(TypeError):
+        Settings("dpm++", 25)
+    unknown = config()
+    with unknown.unlocked():
+        unknown.sample.guidence = 2.0
+    with pytest.raises(UserError, match="unknown field 'guidence' in the config's sample section; known are digit"):
+        asked(unknown)
