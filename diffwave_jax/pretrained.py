@@ -46,6 +46,8 @@ RELEASED = {
 def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Generator:
     """A released model, ready to generate.
 
+    The original's are sampled in 25 steps of "dpm++" unless told otherwise; `sampler="ddpm"` takes their own 200 steps.
+
     Args:
       name: a name in `RELEASED`, or that of the model that comes with the package.
       on_progress: called with the bytes done and the bytes in all while a model is downloaded.
