@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from diffwave_jax.convert import length
-from diffwave_jax.convert.contents import Contents
+from diffwave_jax.convert.contents import Arrays, Contents
 from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.convert.to_torch import write_torch
@@ -74,20 +74,35 @@ def convert_to_torch(source: str | os.PathLike, target: str | os.PathLike, *, em
 
 
 def describe(contents: Contents) -> list[str]:
-    """The network, its configuration and its training state, in lines."""
+    """What was recognised, the network, its configuration and its training state, in lines."""
     fields = ", ".join(f"{name} {value}" for name, value in contents.model.items() if name != "name")
     parameters = sum(array.size for array in contents.weights.values())
     state = f"Adam state after {contents.adam.count:,} updates" if contents.adam else "no Adam state"
     rate = "unknown" if contents.learning_rate is None else f"{contents.learning_rate:g}"
     return [
+        *([", ".join(contents.recognised)] if contents.recognised else []),
         f"{contents.model['name']}: {fields}",
         f"{parameters:,} parameters, step {contents.step:,}, learning rate {rate}, {state}",
+        *not_finite("weight", contents.weights),
+        *not_finite("averaged weight", contents.average or {}),
+        *not_finite("first moment", contents.adam.mu if contents.adam else {}),
+        *not_finite("second moment", contents.adam.nu if contents.adam else {}),
     ]
+
+
+def not_finite(what: str, arrays: Arrays) -> list[str]:
+    """A line that counts the values that are no numbers, and names the first array that has one."""
+    counts = {name: int(np.sum(~np.isfinite(array))) for name, array in arrays.items()}
+    names = [name for name, count in counts.items() if count]
+    if not names:
+        return []
+    return [f"warning: {sum(counts.values()):,} values NaN or infinite, the first in the {what} {names[0]}"]
 
 
 def _with_lengths(contents: Contents, model: dict) -> tuple[Contents, str]:
     weights = length.with_lengths(contents.weights, contents.model, model)
-    changed = dataclasses.replace(contents, model=model, weights=weights)
+    average = length.with_lengths(contents.average, contents.model, model) if contents.average else None
+    changed = dataclasses.replace(contents, model=model, weights=weights, average=average)
     line = f"l_max is now {model['l_max']}; largest difference of the output {output_difference(contents, changed):.1e}"
     return changed, line
 

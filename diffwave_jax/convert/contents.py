@@ -38,6 +38,9 @@ class Contents:
       step: training steps done.
       learning_rate: that the next step would have; None where unknown.
       adam: optimizer state; None where there is none.
+      average: the weights' moving average, as `weights`; None where there is none.
+      average_decay: of that average, where the file says it.
+      recognised: what a foreign file turned out to be, in words: the network first, then how it was wrapped.
     """
 
     model: dict
@@ -45,3 +48,6 @@ class Contents:
     step: int = 0
     learning_rate: float | None = None
     adam: Adam | None = None
+    average: Arrays | None = None
+    average_decay: float | None = None
+    recognised: tuple[str, ...] = ()

@@ -1,19 +1,26 @@
-"""A checkpoint of the original's `train.py` to ours."""
+"""A PyTorch checkpoint to ours: the file is opened, unwrapped, recognised, and read by the recognised layout's table."""
 
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
-import jax
-import numpy as np
-
-from diffwave_jax.convert import mapping
-from diffwave_jax.convert.contents import ADAM_HYPERPARAMETERS, Adam, Contents
-from diffwave_jax.convert.infer import infer_model
-from diffwave_jax.convert.torch_pickle import TensorReference
-from diffwave_jax.convert.torch_reader import TorchFile, open_checkpoint
+from diffwave_jax.convert import mapping, torch_adam
+from diffwave_jax.convert.contents import Arrays, Contents
+from diffwave_jax.convert.infer import LAYOUTS, layout_of
+from diffwave_jax.convert.mapping import on_host
+from diffwave_jax.convert.sources import FLOATS, Source, in_file, with_weight_norm
+from diffwave_jax.convert.tensor_file import TensorFile
+from diffwave_jax.convert.torch_adam import number, shown
+from diffwave_jax.convert.torch_reader import FORMATS, open_checkpoint
+from diffwave_jax.convert.unwrapping import Unwrapped, unwrap
 from diffwave_jax.errors import UserError
 
-PREFIX = "sashimi."  # of every name in a SaShiMi's checkpoint
+STEPS = ("steps", "step", "global_step", "iter", "iteration", "iterations", "n_iter")
+RATES = ("lr", "learning_rate")
+DECAYS = ("ema_decay", "decay")
+MAX_NUMBER = 2**53
+NUMBERED = re.compile(r"(?:(?:checkpoint|ckpt|iter|model|step|steps|weights)[-_=]?)?(\d{1,15})")  # a file's name
 
 
 def read_torch(
@@ -23,7 +30,7 @@ def read_torch(
     length: int | None = None,
     optimizer: bool = True,
 ) -> Contents:
-    """Reads a checkpoint, zip or old format.
+    """Reads a checkpoint in any format of `torch_reader` and any of the wrappings of `unwrapping`.
 
     Args:
       path: the file.
@@ -35,137 +42,129 @@ def read_torch(
       UserError: the file cannot be read, or a tensor is missing, unknown or misshapen.
     """
     with open_checkpoint(path) as file:
-        state_dict = _state_dict(file)
-        model = infer_model(
-            {name: tensor.shape for name, tensor in state_dict.items()}, dilation_cycle=dilation_cycle, length=length
-        )
-        tensors = {tensor.torch_name: tensor for tensor in mapping.tensors(model)}
-        _check(file, state_dict, tensors)
-        parameters = [tensors[name] for name in state_dict if not tensors[name].l_max]
+        found = unwrap(file, lambda names: any(layout.marker in names for layout in LAYOUTS))
+        layout = layout_of(found.weights)
+        whole = {name: in_file(file, tensor) for name, tensor in found.weights.items()}
+        sources = with_weight_norm(whole, layout.weight_normed)
+        shapes = {name: source.shape for name, source in sources.items()}
+        model = layout.model(shapes, dilation_cycle=dilation_cycle, length=length)
+        tensors = _expected(file, sources, model)
+        parameters = [tensors[name] for name in sources if not tensors[name].l_max]
+        multiplied_out = len(sources) > len(whole)
+        adam = None
+        if optimizer and found.optimizer is not None and not multiplied_out:
+            adam = torch_adam.read_adam(file, found.optimizer, parameters)
+        step, step_said = _step(file, found)
+        average = _average(file, found, parameters, layout.weight_normed)
+        used = {sources[tensor.torch_name].dtype for tensor in parameters}
         return Contents(
             model=model,
-            weights={
-                tensor.name: _on_host(tensor.to_ours(file.read(state_dict[tensor.torch_name]))) for tensor in parameters
-            },
-            step=_number(file, "steps", int, 0),
-            learning_rate=_number(file, "lr", float, None),
-            adam=_adam(file, parameters) if optimizer else None,
+            weights=_ours(parameters, sources),
+            step=step,
+            learning_rate=_learning_rate(file, found),
+            adam=adam,
+            average=average,
+            average_decay=_first(file, DECAYS) if average else None,
+            recognised=(
+                layout.title,
+                *([] if file.format == FORMATS[0].name else [file.format]),
+                *[said for said in found.said if said != f"names under {layout.prefix[:-1]!r}"],
+                *_norm_said(multiplied_out, found),
+                *_nodes_said(model, tensors, sources),
+                step_said,
+                *_dtypes_said(used | (torch_adam.dtypes(found.optimizer) if adam else set())),
+                *([f"moving average from {found.average_key!r}"] if average else []),
+            ),
         )
 
 
-def _state_dict(file: TorchFile) -> dict[str, TensorReference]:
-    """The `model_state_dict` without SaShiMi's prefix."""
-    found = file.content.get("model_state_dict") if isinstance(file.content, dict) else None
-    if not isinstance(found, dict):
-        held = ", ".join(repr(key) for key in list(file.content)[:5]) if isinstance(file.content, dict) else "no dict"
-        raise UserError(
-            f"{file.path} has no model_state_dict (found {held}): give a checkpoint of the original's train.py"
-        )
-    for name, value in found.items():
-        if not isinstance(name, str) or not isinstance(value, TensorReference):
-            raise UserError(f"{file.path}: model_state_dict[{name!r}] is not a named tensor; the file is damaged")
-    prefix = PREFIX if any(name.startswith(PREFIX) for name in found) else ""
-    stripped = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    if len(stripped) < len(found):
-        raise UserError(f"{file.path} names a tensor both with and without {PREFIX!r}; the file is damaged")
-    return stripped
+def _expected(file: TensorFile, found: Mapping[str, Source], model: dict) -> dict[str, mapping.Tensor]:
+    """The tensors that the network has by name, all found; a missing, misshapen or unknown one is a UserError.
 
-
-def _check(file: TorchFile, found: Mapping[str, TensorReference], expected: Mapping[str, mapping.Tensor]) -> None:
-    """UserError that names a missing, misshapen or unknown tensor, with what was expected."""
-    for name, tensor in expected.items():
-        if name not in found:
-            raise UserError(f"{file.path} lacks the tensor {name}, expected with shape {tensor.torch_shape}")
-        if found[name].shape != tensor.torch_shape or found[name].storage.dtype != "float32":
-            raise UserError(
-                f"{file.path}: the tensor {name} is {found[name].storage.dtype} {found[name].shape}, "
-                f"expected float32 {tensor.torch_shape}"
-            )
-    for name in found:
+    The names come first: they cost nothing, while the shapes take building a small network.
+    """
+    for name in mapping.torch_names(model):
+        if name not in found and not name.endswith(mapping.BUFFERS):
+            raise UserError(f"{file.path} lacks the tensor {name}, which its other tensors ask for")
+    expected = {tensor.torch_name: tensor for tensor in mapping.tensors(model)}
+    for name, source in found.items():
         if name not in expected:
             raise UserError(f"{file.path} has a tensor {name!r} that the original's network does not have")
-
-
-def _number(file: TorchFile, key: str, kind: type, default: float | None) -> float | None:
-    value = file.content.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, int | float) or not 0 <= value < 2**53:
-        raise UserError(f"{file.path}: {key} is {_shown(value)}, expected a number; the file is damaged")
-    return kind(value)
-
-
-def _adam(file: TorchFile, parameters: list[mapping.Tensor]) -> Adam | None:
-    """Adam's state; it numbers the parameters in the order of the `state_dict`."""
-    saved = file.content.get("optimizer_state_dict")
-    if saved is None:
-        return None
-    state, numbers = _adam_state(file, saved, len(parameters))
-    moments = {"exp_avg": {}, "exp_avg_sq": {}}
-    counts = set()
-    for number, tensor in zip(numbers, parameters, strict=True):
-        # A parameter that never had a gradient has no state: Adam will not have moved it, as zero moments do not.
-        entry = state.get(number)
-        for key, into in moments.items():
-            into[tensor.name] = _on_host(tensor.to_ours(_moment(file, entry, key, tensor)))
-        if entry is not None:
-            counts.add(_count(file, entry))
-    if len(counts) > 1:
-        raise UserError(f"{file.path}: parameters with different numbers of updates: {sorted(counts)[:5]}")
-    return Adam(counts.pop() if counts else 0, moments["exp_avg"], moments["exp_avg_sq"])
-
-
-def _adam_state(file: TorchFile, saved: object, n_parameters: int) -> tuple[dict, list[int]]:
-    match saved:
-        case {"state": dict(state), "param_groups": [dict(group)]} if isinstance(group.get("params"), list):
-            numbers = group["params"]
-        case _:
-            raise UserError(f"{file.path}: optimizer_state_dict is not Adam's; convert with --weights-only")
-    for name, expected in ADAM_HYPERPARAMETERS.items():
-        if group.get(name, expected) != expected:
+        if source.shape != expected[name].torch_shape or source.dtype not in FLOATS:
             raise UserError(
-                f"{file.path}: Adam's {name} is {_shown(group[name])}, the original's is {expected!r}; "
-                "convert with --weights-only"
+                f"{file.path}: the tensor {name} is {source.dtype} {source.shape}, "
+                f"expected float32 {expected[name].torch_shape}"
             )
-    if len(numbers) != n_parameters or not all(isinstance(number, int) for number in numbers):
-        raise UserError(
-            f"{file.path}: optimizer state for {len(numbers)} parameters, expected {n_parameters}; "
-            "convert with --weights-only"
-        )
-    return state, numbers
+    return expected
 
 
-def _moment(file: TorchFile, entry: object, key: str, tensor: mapping.Tensor) -> np.ndarray:
-    if entry is None:
-        return np.zeros(tensor.torch_shape, np.float32)
-    moment = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(moment, TensorReference):
-        raise UserError(f"{file.path}: Adam's {key} of {tensor.torch_name} is missing; convert with --weights-only")
-    if moment.shape != tensor.torch_shape or moment.storage.dtype != "float32":
-        raise UserError(
-            f"{file.path}: Adam's {key} of {tensor.torch_name} is {moment.storage.dtype} {moment.shape}, "
-            f"expected float32 {tensor.torch_shape}; convert with --weights-only"
-        )
-    return file.read(moment)
+def _ours(parameters: list[mapping.Tensor], sources: Mapping[str, Source]) -> Arrays:
+    return {tensor.name: on_host(tensor.to_ours(sources[tensor.torch_name].read())) for tensor in parameters}
 
 
-def _count(file: TorchFile, entry: dict) -> int:
-    """Updates done: a number in old files, a scalar tensor in new ones."""
-    step = entry.get("step")
-    if isinstance(step, TensorReference) and step.shape == ():
-        step = file.read(step).item()
-    if not isinstance(step, int | float) or not 0 <= step < 2**31 or step != int(step):
-        raise UserError(
-            f"{file.path}: Adam's step is {_shown(step)}, expected a whole number; convert with --weights-only"
-        )
-    return int(step)
+def _average(
+    file: TensorFile, found: Unwrapped, parameters: list[mapping.Tensor], weight_normed: tuple[str, ...]
+) -> Arrays | None:
+    if found.average is None:
+        return None
+    references = found.average
+    if isinstance(references, list):  # of the parameters, in their order
+        references = dict(zip([tensor.torch_name for tensor in parameters], references, strict=False))
+    sources = with_weight_norm({name: in_file(file, value) for name, value in references.items()}, weight_normed)
+    for tensor in parameters:
+        source = sources.get(tensor.torch_name)
+        if source is None or source.shape != tensor.torch_shape or source.dtype not in FLOATS:
+            what = "missing" if source is None else f"{source.dtype} {source.shape}"
+            raise UserError(
+                f"{file.path}: {tensor.torch_name} in the moving average {found.average_key!r} is {what}, expected "
+                f"float32 {tensor.torch_shape}"
+            )
+    return _ours(parameters, sources)
 
 
-def _shown(value: object) -> str:
-    """The value for a message; a container might be endless."""
-    return f"a {type(value).__name__}" if isinstance(value, dict | list) else f"{value!r:.60}"
+def _step(file: TensorFile, found: Unwrapped) -> tuple[int, str]:
+    """Training steps done, and in words where they were found."""
+    step = _first(file, STEPS)
+    if step is not None:
+        return int(step), f"step {int(step)}"
+    step = torch_adam.updates(file, found.optimizer)
+    if step is not None:
+        return step, f"step {step} from Adam's count"
+    if name := NUMBERED.fullmatch(Path(file.path).stem):
+        return int(name[1]), f"step {int(name[1])} from the file's name"
+    return 0, "step unknown, taken as 0"
 
 
-def _on_host(array: np.ndarray) -> jax.Array:
-    """JAX's arrays are written to a checkpoint without the copy that NumPy's are."""
-    return jax.device_put(array, jax.local_devices(backend="cpu")[0])
+def _learning_rate(file: TensorFile, found: Unwrapped) -> float | None:
+    rate = _first(file, RATES)
+    return torch_adam.learning_rate(file, found.optimizer) if rate is None else rate
+
+
+def _first(file: TensorFile, keys: tuple[str, ...]) -> float | None:
+    """The number under the first of the keys that the file has; UserError where it is none."""
+    content = file.content if isinstance(file.content, dict) else {}
+    for key in keys:
+        if content.get(key) is not None:
+            value = number(file, content[key])
+            if value is None or not 0 <= value < MAX_NUMBER:
+                raise UserError(f"{file.path}: {key} is {shown(content[key])}, expected a number from 0 on")
+            return value
+    return None
+
+
+def _norm_said(multiplied_out: bool, found: Unwrapped) -> list[str]:
+    if not multiplied_out:
+        return []
+    return ["weight norm put back" + (", so without the optimizer's state" if found.optimizer is not None else "")]
+
+
+def _nodes_said(model: dict, expected: Mapping[str, mapping.Tensor], sources: Mapping[str, Source]) -> list[str]:
+    buffers = [name for name, tensor in expected.items() if tensor.l_max]
+    if not buffers or any(name in sources for name in buffers):
+        return []
+    return [f"no kernel nodes, so l_max taken to be {model['l_max']} (--length sets it)"]
+
+
+def _dtypes_said(dtypes: set[str]) -> list[str]:
+    others = sorted(dtypes - {"float32"})
+    return [f"{', '.join(others)} -> float32"] if others else []

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from diffwave_jax.errors import UserError
@@ -11,7 +11,8 @@ from diffwave_jax.models import SaShiMiConfig
 Shapes = Mapping[str, tuple[int, ...]]
 PUBLISHED_DILATION_CYCLES = {36: 12, 30: 10}  # by number of layers; no shape depends on the cycle
 DIFFWAVE_LENGTH = 16000
-MAX_LAYERS = 500  # of any one list; and these states of a kernel: more would take forever to set up, not to convert
+MAX_LAYERS = 500  # of any one list; and these stages and states: more would take forever to set up, not to convert
+MAX_POOLS = 6
 MAX_STATES = 1024
 
 
@@ -51,26 +52,55 @@ class _Layer(NamedTuple):
         return found
 
 
+class Layout(NamedTuple):
+    """A network as some PyTorch code names its tensors.
+
+    Attributes:
+      title: the network's name in reports.
+      marker: a tensor that no other layout has under this name.
+      infer: (its tensors, dilation cycle, samples of a clip) to the config's `model` section.
+      weight_normed: how the names of the modules end whose weight is stored as a direction and a length.
+      prefix: of every name where the original's code saved it.
+    """
+
+    title: str
+    marker: str
+    infer: Callable[[_Layer, int | None, int | None], dict]
+    weight_normed: tuple[str, ...]
+    prefix: str = ""
+
+    def model(self, shapes: Shapes, *, dilation_cycle: int | None = None, length: int | None = None) -> dict:
+        """The `model` section of the config; see `infer_model`."""
+        return self.infer(_Layer("", shapes), dilation_cycle, length)
+
+
+def layout_of(names: Collection[str]) -> Layout:
+    """The layout that tensors of these names have.
+
+    Raises:
+      UserError: none that is known.
+    """
+    for layout in LAYOUTS:
+        if layout.marker in names:
+            return layout
+    markers = " nor ".join(f"{layout.title}'s {layout.marker}" for layout in LAYOUTS)
+    found = ", ".join(repr(name) for name in list(names)[:3]) or "no tensor"
+    raise UserError(f"the checkpoint has neither {markers}: found {found}")
+
+
 def infer_model(shapes: Shapes, *, dilation_cycle: int | None = None, length: int | None = None) -> dict:
     """The `model` section of the config.
 
     Args:
       shapes: {name: shape} of the `state_dict`, without a leading "sashimi.".
       dilation_cycle: DiffWave's, which shapes do not tell; None where the number of layers is a published one.
-      length: samples of a clip; None for the longest that SaShiMi's l_max allows, for DiffWave 16000.
+      length: samples of a clip; None for the longest that SaShiMi's l_max allows, for DiffWave 16000. It is taken for
+        l_max too where the tensors that tell it (each kernel's omega and z) were not saved.
 
     Raises:
       UserError: names or shapes that belong to neither network, or an unknown dilation cycle.
     """
-    network = _Layer("", shapes)
-    if "fc_t1.weight" in shapes:
-        return _sashimi(network, length)
-    if "residual_layer.fc_t1.weight" in shapes:
-        return _diffwave(network, dilation_cycle, length)
-    found = ", ".join(repr(name) for name in list(shapes)[:3]) or "no tensor"
-    raise UserError(
-        f"the checkpoint has neither SaShiMi's fc_t1.weight nor DiffWave's residual_layer.fc_t1.weight: found {found}"
-    )
+    return layout_of(shapes).model(shapes, dilation_cycle=dilation_cycle, length=length)
 
 
 def _diffwave(network: _Layer, dilation_cycle: int | None, length: int | None) -> dict:
@@ -90,7 +120,7 @@ def _diffwave(network: _Layer, dilation_cycle: int | None, length: int | None) -
     }
 
 
-def _sashimi(network: _Layer, length: int | None) -> dict:
+def _sashimi(network: _Layer, _: int | None, length: int | None) -> dict:
     d_model = network.shape("init_conv.0.conv.bias", 1)[0]
     down, center = network.layers("d_layers."), network.layers("c_layers.")
     up = [stage.layers("") for stage in network.layers("u_layers.")]
@@ -98,13 +128,16 @@ def _sashimi(network: _Layer, length: int | None) -> dict:
     pools = [layer for layer in down if layer.has("linear.")]
     if len(pools) != len(up):
         raise UserError(f"the checkpoint has {len(pools)} poolings in d_layers, but {len(up)} stages in u_layers")
+    if len(pools) > MAX_POOLS:
+        raise UserError(f"the checkpoint has {len(pools)} poolings, more than {MAX_POOLS}")
     l_max, pooling = _l_max(stages), _pooling(pools, d_model)
+    largest = max(filter(None, l_max), default=length or SaShiMiConfig.l_max)
     return {
         "name": "sashimi",
         "d_model": d_model,
         "n_layers": _one_if_equal([len(stage) for stage in stages]),
         **pooling,
-        "l_max": _one_if_equal([value or max(filter(None, l_max), default=SaShiMiConfig.l_max) for value in l_max]),
+        "l_max": _one_if_equal([value or largest for value in l_max]),
         "length": length or _longest_clip(l_max, pooling["pool"]),
         "unet": any(_is_s4(layer) for layer in down) or not any(stages[:-1]),
         **_s4_fields([layer for stage in stages for layer in stage]),
@@ -121,8 +154,13 @@ def _one_if_equal(values: list[int]) -> int | tuple[int, ...]:
 
 
 def _l_max(stages: list[list[_Layer]]) -> list[int | None]:
-    """Each stage's l_max, from the size of its first kernel's buffer of nodes; None for a stage without S4 layers."""
-    return [2 * (stage[0].shape("layer.kernel.kernel.omega", 2)[0] - 1) if stage else None for stage in stages]
+    """Each stage's l_max, from the size of its first kernel's buffer of nodes; None for a stage without one."""
+    return [_kernel_l_max(stage[0]) if stage else None for stage in stages]
+
+
+def _kernel_l_max(layer: _Layer) -> int | None:
+    found = [name for name in ("layer.kernel.kernel.omega", "layer.kernel.kernel.z") if name in layer.shapes]
+    return 2 * (layer.shape(found[0], 2)[0] - 1) if found else None
 
 
 def _longest_clip(l_max: list[int | None], pool: tuple[int, ...]) -> int:
@@ -163,3 +201,14 @@ def _feed_forward_fields(layers: list[_Layer]) -> dict:
             outputs, inputs = layer.shape("layer.ff.0.0.weight", 2)
             return {"ff": max(1, outputs // inputs)}
     return {}
+
+
+LAYOUTS = (
+    Layout("SaShiMi", "fc_t1.weight", _sashimi, ("init_conv.0.conv", "linear", "final_conv.0.conv"), prefix="sashimi."),
+    Layout(
+        "DiffWave",
+        "residual_layer.fc_t1.weight",
+        _diffwave,
+        ("init_conv.0.conv", "dilated_conv_layer.conv", "res_conv", "skip_conv", "final_conv.0.conv"),
+    ),
+)

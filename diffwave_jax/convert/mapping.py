@@ -8,9 +8,11 @@ table). Every table is in the order of the original's `state_dict`, in which its
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.convert.layers import layers, template
 from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, build, model_config, weights
 
 LINEAR = (("weight", "kernel", "io->oi"), ("bias", "bias", "o->o"))
@@ -29,6 +31,7 @@ S4_KERNEL_PARAMETERS = (
     ("log_w_real", "log_w_real", "hm->hm"),
     ("w_imag", "w_imag", "hm->hm"),
 )
+BUFFERS = (".omega", ".z")  # of those kernels: computed, not learned
 S4_OUTPUT = {True: "layer.output_linear.0", False: "layer.output_linear"}  # with and without GLU
 
 
@@ -68,16 +71,17 @@ def _sashimi_table(config: SaShiMiConfig) -> tuple:
 
 def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
     """The original nests its up layers by stage; ours, like its others, are one list each."""
-    pairs = [(_s4_block(config.glu, l_max), FEED_FORWARD_BLOCK) for l_max in config.stage_l_max]
-    stages = [pair * n for pair, n in zip(pairs, config.stage_layers, strict=True)]
-    down = [layer for stage in stages[:-1] for layer in [*(stage if config.unet else []), POOL]]
-    up = [[POOL, *stage] for stage in stages[-2::-1]]
-    names = [(f"d_layers.{i}", f"down.{i}") for i in range(len(down))]
-    names += [(f"c_layers.{i}", f"center.{i}") for i in range(len(stages[-1]))]
-    nested = [f"u_layers.{stage}.{i}" for stage, layers in enumerate(up) for i in range(len(layers))]
-    names += [(theirs, f"up.{i}") for i, theirs in enumerate(nested)]
-    layers = [*down, *stages[-1], *(layer for stage in up for layer in stage)]
-    return [(theirs, ours, layer) for (theirs, ours), layer in zip(names, layers, strict=True)]
+    pairs = [{"s4": _s4_block(config.glu, l_max), "ff": FEED_FORWARD_BLOCK, "pool": POOL} for l_max in config.stage_l_max]
+    up_names = iter(
+        f"u_layers.{up}.{layer}"
+        for up, stage in enumerate(reversed(range(len(config.pool))))
+        for layer in range(1 + 2 * config.stage_layers[stage])
+    )
+    table = []
+    for name, (group, stage, block) in layers(config).items():
+        theirs = next(up_names) if group == "up" else name.replace("down.", "d_layers.").replace("center.", "c_layers.")
+        table.append((theirs, name, pairs[stage][block]))
+    return table
 
 
 RESIDUAL_BLOCK = (
@@ -93,7 +97,7 @@ def _diffwave_table(config: DiffWaveConfig) -> tuple:
         ("init_conv.0.conv", "input", WEIGHT_NORMED_POINTWISE_CONV),
         ("residual_layer.fc_t1", "embedding.fc1", LINEAR),
         ("residual_layer.fc_t2", "embedding.fc2", LINEAR),
-        *((f"residual_layer.residual_blocks.{n}", f"blocks.{n}", RESIDUAL_BLOCK) for n in range(config.n_layers)),
+        *((f"residual_layer.residual_{name}", name, RESIDUAL_BLOCK) for name in layers(config)),
         *OUTPUT,
     )
 
@@ -135,6 +139,16 @@ def tensors(model: Mapping) -> list[Tensor]:
     return [_tensor(*leaf, shapes) for leaf in _leaves("", "", _table(model))]
 
 
+def torch_names(model: Mapping) -> list[str]:
+    """The names of `tensors`, in the same order; no network is built for them."""
+    return [name for name, _, _ in _leaves("", "", _table(model))]
+
+
+def on_host(array: np.ndarray) -> jax.Array:
+    """JAX's arrays are written to a checkpoint without the copy that NumPy's are."""
+    return jax.device_put(array, jax.local_devices(backend="cpu")[0])
+
+
 def kernel_lengths(model: Mapping) -> dict[str, int]:
     """{name of an S4 kernel, such as "down.0.s4.kernel": its l_max}."""
     leaves = _leaves("", "", _table(model))
@@ -147,9 +161,19 @@ def _table(model: Mapping) -> tuple:
 
 
 def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
-    """{dotted name: shape} of our network."""
-    _, abstract = weights.abstract(lambda: build(model, rngs=nnx.Rngs(0)))
-    return {name: value.shape for name, value in abstract.items()}
+    """{dotted name: shape} of our network, in the order of the original's `state_dict`.
+
+    Layers of one kind have the same shapes, so a network with one of each is built, and costs no more than that.
+    """
+    small, layer_of_kind = template(model)
+    _, abstract = weights.abstract(lambda: build(small, rngs=nnx.Rngs(0)))
+    kinds = layers(model_config(model))
+    shapes = {}
+    for _, name, below in _leaves("", "", _table(model)):
+        if not isinstance(below, int):
+            layer = ".".join(name.split(".")[:2])
+            shapes[name] = abstract[name.replace(layer, layer_of_kind[kinds[layer]], 1) if layer in kinds else name].shape
+    return shapes
 
 
 def _leaves(torch_prefix: str, prefix: str, table: tuple) -> Iterator[tuple]:

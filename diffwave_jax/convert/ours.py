@@ -1,6 +1,8 @@
 """Our own checkpoints, as the `Contents` that conversions pass around."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -13,6 +15,7 @@ from diffwave_jax.convert.contents import Adam, Contents
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.optimizer import learning_rate, resumed_adam
 
+AVERAGE_DECAY = 0.999  # of a moving average whose file does not say it
 RELEASED_DROP = {"schedule": "drop", "learning_rate": 2e-4, "drop_step": 500_001, "drop_factor": 0.2}
 
 
@@ -25,15 +28,41 @@ def write_ours(run: str | os.PathLike, contents: Contents) -> Path:
     run = Path(run)
     if run.is_file() or (run.is_dir() and checkpoint.steps(run)):
         raise UserError(f"{run} is a file or has checkpoints already: choose a new folder")
-    config = config_of(contents)
+    config = to_dict(config_of(contents))
     optimizer = None
     if contents.adam is not None:
         adam = contents.adam
-        optimizer = resumed_adam(config.train, contents.weights, adam.mu, adam.nu, adam.count)
+        optimizer = resumed_adam(config_of(contents).train, contents.weights, adam.mu, adam.nu, adam.count)
+    items = {"params": contents.weights, "ema": contents.average, "optimizer": optimizer}
+    is_new = not run.exists()
     try:
-        return checkpoint.save(run, contents.step, params=contents.weights, config=to_dict(config), optimizer=optimizer)
-    except OSError as error:
-        raise UserError(f"{run} cannot be written: {error.strerror or error}; choose another folder") from error
+        step = checkpoint.save(run, contents.step, config=config, **items)
+        _check_written(step, items, config)
+    except (OSError, ValueError, _Unlike) as error:
+        shutil.rmtree(run if is_new else run / checkpoint.FOLDER / str(contents.step), ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        raise UserError(f"{run} cannot be written: {reason}; choose another folder") from error
+    return step
+
+
+class _Unlike(Exception):
+    """What is on the disk is not what was written."""
+
+
+def _check_written(step: Path, items: dict, config: dict) -> None:
+    """Reads everything back: a disk, or a folder's name, that the checkpoint library cannot cope with shows itself here."""
+    if checkpoint.read_json(step / "config") != json.loads(json.dumps(config)):
+        raise _Unlike("the config reads back otherwise than it was written")
+    for name, written in items.items():
+        found = jax.tree.leaves(checkpoint.read_arrays(step / name)) if written is not None else []
+        expected = jax.tree.leaves(written)
+        if len(found) != len(expected) or not all(map(_same_bits, found, expected)):
+            raise _Unlike(f"the arrays of {name} read back otherwise than they were written")
+
+
+def _same_bits(first: np.ndarray, second: jax.Array) -> bool:
+    second = np.asarray(second)
+    return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
 
 
 def config_of(contents: Contents) -> ConfigDict:
@@ -43,6 +72,8 @@ def config_of(contents: Contents) -> ConfigDict:
     config.model = model_section(fields.pop("name"), **fields)
     config.data.length = config.model.length
     config.train.update(_learning_rate_fields(contents))
+    if contents.average is not None:
+        config.train.ema_decay = contents.average_decay or AVERAGE_DECAY
     return config
 
 

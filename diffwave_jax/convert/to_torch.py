@@ -7,7 +7,7 @@ import numpy as np
 
 from diffwave_jax.convert import mapping
 from diffwave_jax.convert.contents import ADAM_HYPERPARAMETERS, Contents
-from diffwave_jax.convert.from_torch import PREFIX
+from diffwave_jax.convert.infer import LAYOUTS
 from diffwave_jax.convert.torch_writer import write_checkpoint
 from diffwave_jax.errors import UserError
 
@@ -35,7 +35,7 @@ def write_torch(path: str | os.PathLike, contents: Contents) -> None:
     """
     _check_known(contents.model)
     tensors = mapping.tensors(contents.model)
-    prefix = PREFIX if contents.model["name"] == "sashimi" else ""
+    prefix = next(layout.prefix for layout in LAYOUTS if layout.title.lower() == contents.model["name"])
     saved = {"model_state_dict": {prefix + tensor.torch_name: _value(tensor, contents.weights) for tensor in tensors}}
     if contents.adam is not None:
         saved["optimizer_state_dict"] = _adam(contents, [tensor for tensor in tensors if not tensor.l_max])

@@ -1,76 +1,51 @@
 """The pickles inside PyTorch checkpoints, read as data.
 
 Python's own unpickler imports and calls what a file asks for, and some legal pickles make it hang or fill the memory.
-This interpreter knows the thirty-odd opcodes of protocol 2 that a checkpoint of tensors needs, builds dicts, lists,
-tuples, numbers, strings and `TensorReference`s, and refuses the rest. Opcodes: the comments in Python's `pickletools`;
-the names PyTorch writes: `torch/_utils.py` and `torch/serialization.py`.
+This interpreter knows the opcodes of protocols 2 to 5 that checkpoints need, and builds dicts, lists, tuples, numbers,
+strings and `TensorReference`s. What a name stands for, `torch_names` says. Opcodes: the comments in Python's
+`pickletools`.
 """
 
 import pickletools
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
+
+from diffwave_jax.convert import torch_names
+from diffwave_jax.convert.torch_names import DTYPES, GlobalName, PassedOver, StorageReference, TensorReference
 
 MAX_OPCODES = 2_000_000  # a full-size checkpoint with optimizer state has 150,000
-MAX_INTEGER_KEY = 2**48  # old files number parameters by memory address; larger keys can be made to collide
+MIN_OPCODES = 200_000  # allowed to any file; further ones need bytes, so that a small file is a second's work
+BYTES_PER_OPCODE = 8
+PROTOCOLS = range(2, 6)
 
-DTYPES = {
-    "torch FloatStorage": "float32",
-    "torch DoubleStorage": "float64",
-    "torch HalfStorage": "float16",
-    "torch LongStorage": "int64",
-    "torch IntStorage": "int32",
-}
-ORDERED_DICT = "collections OrderedDict"
-REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
-ADMITTED_NAMES = {ORDERED_DICT, REBUILD_TENSOR, *DTYPES}
-
-
-class RefusedName(ValueError):
-    """The pickle asks for something that a checkpoint of tensors does not need."""
-
-
-class GlobalName(NamedTuple):
-    """One of `ADMITTED_NAMES`, never imported."""
-
-    name: str
-
-
-class StorageReference(NamedTuple):
-    """A block of `size` elements of `dtype` that the file holds under `key`."""
-
-    dtype: str
-    key: str
-    size: int
-
-
-class TensorReference(NamedTuple):
-    """A strided view of a storage; offset and strides count elements. Nothing has been checked against the storage."""
-
-    storage: StorageReference
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+T = TypeVar("T")
 
 
 class Pickle(NamedTuple):
-    """What a pickle holds, and every tensor that it mentions."""
+    """What a pickle holds, and every tensor and every storage that it mentions."""
 
     content: object
     tensors: list[TensorReference]
+    storages: list[StorageReference]
 
 
-def read_pickle(stream: BinaryIO) -> Pickle:
+def read_pickle(stream: BinaryIO, file_size: int) -> Pickle:
     """What the pickle at the stream's position describes; leaves the stream after its STOP.
 
-    Raises `RefusedName` for a name outside `ADMITTED_NAMES`, `ValueError` for anything else that is not a well-formed
-    pickle of tensors and plain containers.
+    Args:
+      stream: its bytes, in memory.
+      file_size: bytes of the whole file, which bound how long its pickle may be.
+
+    Raises `RefusedName` for a name that `torch_names` does not admit, `ValueError` for anything else that is not a
+    well-formed pickle of tensors and plain data.
     """
     machine = _Machine()
+    limit = min(MAX_OPCODES, MIN_OPCODES + file_size // BYTES_PER_OPCODE)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if opcode.name == "STOP":
-                return Pickle(machine.pop(), machine.tensors)
-            if count >= MAX_OPCODES:
-                raise ValueError(f"more than {MAX_OPCODES:,} pickle opcodes")
+                return Pickle(machine.pop(), machine.tensors, machine.storages)
+            if count >= limit:
+                raise ValueError(f"more than {limit:,} pickle opcodes")
             machine.execute(opcode.name, argument)
     except IndexError as error:
         raise ValueError("a pickle opcode takes more than there is on the stack") from error
@@ -85,6 +60,7 @@ class _Machine:
         self.marked: list[list[object]] = []
         self.memo: dict[int, object] = {}
         self.tensors: list[TensorReference] = []
+        self.storages: list[StorageReference] = []
 
     def execute(self, opcode: str, argument: object) -> None:
         if opcode in CONSTANTS:
@@ -96,14 +72,14 @@ class _Machine:
         else:
             raise ValueError(f"pickle opcode {opcode}, which no checkpoint of tensors has")
 
-    def pop(self, kind: type | tuple[type, ...] = object) -> object:
+    def pop(self, kind: type[T] = object) -> T:
         value = self.stack.pop()
         if not isinstance(value, kind):
             raise ValueError(f"a pickle opcode does not accept {_describe(value)}")
         return value
 
-    def top(self, kind: type) -> object:
-        if not isinstance(self.stack[-1], kind):
+    def top(self, *kinds: type) -> object:
+        if not isinstance(self.stack[-1], kinds):
             raise ValueError(f"a pickle opcode does not accept {_describe(self.stack[-1])}")
         return self.stack[-1]
 
@@ -123,8 +99,8 @@ def _mark(machine: _Machine, _: object) -> None:
 
 
 def _protocol(_: _Machine, version: object) -> None:
-    if version != 2:
-        raise ValueError(f"pickle protocol {version}, where PyTorch writes protocol 2")
+    if version not in PROTOCOLS:
+        raise ValueError(f"pickle protocol {version}, where PyTorch writes 2 to 5")
 
 
 def _put(machine: _Machine, index: object) -> None:
@@ -146,14 +122,12 @@ def _tuple(size: int | None):
 
 
 def _set_items(machine: _Machine, pairs: list[object]) -> None:
-    target = machine.top(dict)
+    target = machine.top(dict, PassedOver)
     if len(pairs) % 2:
         raise ValueError("a dict in the pickle has a key without a value")
-    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-        integer = type(key) is int and 0 <= key <= MAX_INTEGER_KEY
-        if not (integer or isinstance(key, str)):
-            raise ValueError(f"a dict in the pickle has {_describe(key)} out of range as its key")
-        target[key] = value
+    if isinstance(target, dict):
+        items = zip(pairs[::2], pairs[1::2], strict=True)
+        target.update((key, value) for key, value in items if torch_names.is_key(key))
 
 
 def _set_item(machine: _Machine, _: object) -> None:
@@ -162,59 +136,77 @@ def _set_item(machine: _Machine, _: object) -> None:
 
 
 def _append(machine: _Machine, _: object) -> None:
-    value = machine.pop()
-    machine.top(list).append(value)
+    _extend(machine, [machine.pop()])
 
 
-def _append_marked(machine: _Machine, _: object) -> None:
-    items = machine.pop_mark()
-    machine.top(list).extend(items)
+def _extend(machine: _Machine, items: list[object]) -> None:
+    target = machine.top(list, PassedOver)
+    if isinstance(target, list):
+        target.extend(items)
+
+
+def _add_items(machine: _Machine, _: object) -> None:
+    """ADDITEMS: what a set holds is passed over with it."""
+    machine.pop_mark()
+    machine.top(PassedOver)
+
+
+def _frozen_set(machine: _Machine, _: object) -> None:
+    machine.pop_mark()
+    machine.stack.append(SET)
 
 
 def _name(machine: _Machine, name: object) -> None:
-    if name not in ADMITTED_NAMES:
-        raise RefusedName(str(name).replace(" ", ".", 1))
-    machine.stack.append(GlobalName(name))
+    module, _, attribute = str(name).partition(" ")
+    machine.stack.append(torch_names.admitted(module, attribute))
+
+
+def _stack_name(machine: _Machine, _: object) -> None:
+    attribute, module = machine.pop(str), machine.pop(str)
+    machine.stack.append(torch_names.admitted(module, attribute))
 
 
 def _reduce(machine: _Machine, _: object) -> None:
+    """REDUCE and NEWOBJ: a call, or a new object, of a name; only ever a description of it."""
     arguments, function = machine.pop(tuple), machine.pop(GlobalName)
-    if function.name == REBUILD_TENSOR:
-        machine.tensors.append(_tensor(arguments))
-        machine.stack.append(machine.tensors[-1])
-    elif function.name == ORDERED_DICT and not arguments:
-        machine.stack.append({})
-    else:
-        raise ValueError(f"the pickle calls {function.name.replace(' ', '.')} in a way that PyTorch does not")
+    value = torch_names.call(function, arguments)
+    if isinstance(value, TensorReference) and value not in machine.tensors[-1:]:
+        machine.tensors.append(value)
+    machine.stack.append(value)
 
 
-def _discard_attributes(machine: _Machine, _: object) -> None:
-    """BUILD: PyTorch hangs the modules' version numbers on the state dict; the tensors' meaning does not need them."""
+def _reduce_with_names(machine: _Machine, _: object) -> None:
+    """NEWOBJ_EX: a new object with named arguments, which are passed over."""
     machine.pop(dict)
-    machine.top(dict)
+    _reduce(machine, _)
+
+
+def _attributes(machine: _Machine, _: object) -> None:
+    """BUILD: such as the modules' version numbers on a state dict; the tensors' meaning does not need them."""
+    state = machine.pop()
+    machine.stack.append(torch_names.with_state(machine.pop(), state))
 
 
 def _storage(machine: _Machine, _: object) -> None:
     """BINPERSID: ('storage', type, key, device, size), in old files followed by None."""
-    match machine.pop(tuple):
+    description = machine.pop(tuple)
+    match description[:5]:
         case ("storage", GlobalName(name), str(key), str(), int(size)) if name in DTYPES:
-            machine.stack.append(StorageReference(DTYPES[name], key, size))
-        case ("storage", GlobalName(name), str(key), str(), int(size), None) if name in DTYPES:
-            machine.stack.append(StorageReference(DTYPES[name], key, size))
+            machine.storages.append(StorageReference(DTYPES[name], key, size))
+            machine.stack.append(machine.storages[-1])
+        case ("module", *_):
+            raise ValueError("it holds a whole module, with its source, not only tensors")
         case _:
             raise ValueError("the pickle refers to something that is not a tensor's storage")
 
 
-def _tensor(arguments: tuple[object, ...]) -> TensorReference:
-    match arguments:
-        case (StorageReference() as storage, int(offset), tuple(shape), tuple(strides), bool(), dict()):
-            if len(shape) == len(strides) and all(type(n) is int for n in shape + strides):
-                return TensorReference(storage, offset, shape, strides)
-    raise ValueError("a tensor in the pickle is not described the way PyTorch does")
-
-
+SET = PassedOver("builtins.set")
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"}
+LITERALS = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
 ACTIONS = {
     "PROTO": _protocol,
     "MARK": _mark,
@@ -222,6 +214,11 @@ ACTIONS = {
     "LONG_BINPUT": _put,
     "BINGET": _get,
     "LONG_BINGET": _get,
+    "MEMOIZE": lambda machine, _: _put(machine, len(machine.memo)),
+    "FRAME": lambda machine, _: None,
+    "EMPTY_SET": lambda machine, _: machine.stack.append(SET),
+    "ADDITEMS": _add_items,
+    "FROZENSET": _frozen_set,
     "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
     "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
     "TUPLE": _tuple(None),
@@ -231,9 +228,12 @@ ACTIONS = {
     "SETITEM": _set_item,
     "SETITEMS": lambda machine, _: _set_items(machine, machine.pop_mark()),
     "APPEND": _append,
-    "APPENDS": _append_marked,
+    "APPENDS": lambda machine, _: _extend(machine, machine.pop_mark()),
     "GLOBAL": _name,
+    "STACK_GLOBAL": _stack_name,
     "REDUCE": _reduce,
-    "BUILD": _discard_attributes,
+    "NEWOBJ": _reduce,
+    "NEWOBJ_EX": _reduce_with_names,
+    "BUILD": _attributes,
     "BINPERSID": _storage,
 }

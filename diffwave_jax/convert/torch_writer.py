@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffwave_jax.convert.torch_pickle import DTYPES, ORDERED_DICT, REBUILD_TENSOR
+from diffwave_jax.convert.torch_names import DTYPES, ORDERED_DICT, REBUILD_TENSOR
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import complete, make_folder
 
@@ -99,7 +99,7 @@ class _Pickled:
         self._out.write(end)
 
     def _put_name(self, name: str) -> None:
-        self._out.write(b"c" + name.replace(" ", "\n").encode() + b"\n")
+        self._out.write(b"c" + "\n".join(name.rsplit(".", 1)).encode() + b"\n")
 
     def _put_tensor(self, array: np.ndarray) -> None:
         """`_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, OrderedDict())`."""

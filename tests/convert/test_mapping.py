@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffwave_jax.convert import mapping
-from diffwave_jax.convert.from_torch import PREFIX
+PREFIX = "sashimi."
 from diffwave_jax.convert.infer import infer_model
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import model_config
