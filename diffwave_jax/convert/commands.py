@@ -96,7 +96,7 @@ def not_finite(what: str, arrays: Arrays) -> list[str]:
     names = [name for name, count in counts.items() if count]
     if not names:
         return []
-    return [f"warning: {sum(counts.values()):,} values NaN or infinite, the first in the {what} {names[0]}"]
+    return [f"warning: NaN or infinite in {sum(counts.values()):,} {what}s, the first of {names[0]}"]
 
 
 def _with_lengths(contents: Contents, model: dict) -> tuple[Contents, str]:

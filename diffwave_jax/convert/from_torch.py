@@ -1,4 +1,4 @@
-"""A PyTorch checkpoint to ours: the file is opened, unwrapped, recognised, and read by the recognised layout's table."""
+"""A PyTorch checkpoint to ours: the file is opened, unwrapped, recognised, and read by its layout's table."""
 
 import os
 import re

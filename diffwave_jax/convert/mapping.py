@@ -172,7 +172,9 @@ def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
     for _, name, below in _leaves("", "", _table(model)):
         if not isinstance(below, int):
             layer = ".".join(name.split(".")[:2])
-            shapes[name] = abstract[name.replace(layer, layer_of_kind[kinds[layer]], 1) if layer in kinds else name].shape
+            shapes[name] = abstract[
+                name.replace(layer, layer_of_kind[kinds[layer]], 1) if layer in kinds else name
+            ].shape
     return shapes
 
 

@@ -3,7 +3,7 @@
 import re
 
 STARTS = (  # what a file begins with, and what it then is
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself{size}: fetch it with `git lfs pull`"),
+    (b"version https://git-lfs", "a Git LFS pointer{size}, not the file itself: fetch it with `git lfs pull`"),
     (b"<", "a web page{title}, not a checkpoint: open the link in a browser, and save the file that it leads to"),
     (b"{", "text in JSON, not a checkpoint: give the file of weights beside it"),
     (b"\x1f\x8b", "packed by gzip: unpack it first"),
@@ -38,7 +38,7 @@ def what_it_is(head: bytes, file_size: int) -> str:
 
 def _pointed_size(head: bytes) -> str:
     found = re.search(rb"\nsize (\d{1,15})\n", head)
-    return f" of {int(found[1]):,} bytes" if found else ""
+    return f" to {int(found[1]):,} bytes" if found else ""
 
 
 def _title(head: bytes) -> str:

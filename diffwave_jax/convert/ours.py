@@ -38,26 +38,25 @@ def write_ours(run: str | os.PathLike, contents: Contents) -> Path:
     try:
         step = checkpoint.save(run, contents.step, config=config, **items)
         _check_written(step, items, config)
-    except (OSError, ValueError, _Unlike) as error:
+    except (OSError, ValueError) as error:
         shutil.rmtree(run if is_new else run / checkpoint.FOLDER / str(contents.step), ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
-        raise UserError(f"{run} cannot be written: {reason}; choose another folder") from error
+        raise UserError(f"{run} cannot be written: {reason}; choose another folder, of a plain name") from error
     return step
 
 
-class _Unlike(Exception):
-    """What is on the disk is not what was written."""
-
-
 def _check_written(step: Path, items: dict, config: dict) -> None:
-    """Reads everything back: a disk, or a folder's name, that the checkpoint library cannot cope with shows itself here."""
-    if checkpoint.read_json(step / "config") != json.loads(json.dumps(config)):
-        raise _Unlike("the config reads back otherwise than it was written")
-    for name, written in items.items():
-        found = jax.tree.leaves(checkpoint.read_arrays(step / name)) if written is not None else []
-        expected = jax.tree.leaves(written)
-        if len(found) != len(expected) or not all(map(_same_bits, found, expected)):
-            raise _Unlike(f"the arrays of {name} read back otherwise than they were written")
+    """ValueError unless all reads back as it was written: not every disk and every folder's name serves the library."""
+    step = step.absolute()  # the checkpoint library reads no other
+    try:
+        same = checkpoint.read_json(step / "config") == json.loads(json.dumps(config))
+        for name in (name for name, written in items.items() if written is not None):
+            found, expected = jax.tree.leaves(checkpoint.read_arrays(step / name)), jax.tree.leaves(items[name])
+            same = same and len(found) == len(expected) and all(map(_same_bits, found, expected))
+    except (OSError, ValueError) as error:
+        raise ValueError("what was written there cannot be read back") from error
+    if not same:
+        raise ValueError("what was written there reads back otherwise")
 
 
 def _same_bits(first: np.ndarray, second: jax.Array) -> bool:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from diffwave_jax.convert.tensor_file import Opened, Unsupported
+from diffwave_jax.convert.tensor_file import Opened
 from diffwave_jax.convert.torch_names import MAX_DIMENSIONS, StorageReference, TensorReference
 
 LENGTH_BYTES = 8

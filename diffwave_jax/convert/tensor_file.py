@@ -98,7 +98,9 @@ def explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be read as a PyTorch checkpoint: {shortened(error)}") from error
     except DAMAGE as error:
         reason = shortened(error) or type(error).__name__
-        raise UserError(f"{path} cannot be read as a PyTorch checkpoint: {reason}; copy or download it again") from error
+        raise UserError(
+            f"{path} cannot be read as a PyTorch checkpoint: {reason}; copy or download it again"
+        ) from error
 
 
 def _refusal(name: str) -> str:

@@ -65,16 +65,16 @@ def unwrap(file: TensorFile, is_known: IsKnown) -> Unwrapped:
             f"{file.path} holds no state dict, that is, no tensors by name (found {held}): give a checkpoint with "
             f"{WEIGHTS[0]}, or a state dict alone"
         )
-    weights, beside = _without_average(_references(state))
+    weights, beside = _without_average(dict(_named_tensors(state)))
     weights, said = _network_names(weights, is_known)
     average_key, average = _find(content, AVERAGE)
     if average is None and beside:
         average_key, average = next(iter(beside)).split(".")[0], beside
     if _has_names(average):
-        average = _network_names(_references(average), is_known)[0]
+        average = _network_names(dict(_named_tensors(average)), is_known)[0]
     elif not isinstance(average, list):
         average = None
-    told = (*_container(content, key), *said)
+    told = (*_container(content, key, is_table=file.format == "safetensors"), *said)
     return Unwrapped(weights, average, average_key, _optimizer(content), told)
 
 
@@ -100,23 +100,19 @@ def _has_names(value: object) -> TypeGuard[dict]:
 
 
 def _named_tensors(state: dict) -> Iterator[tuple[str, TensorReference]]:
+    """The tensors of a state dict, without the counters that wrappers keep beside them."""
     for name, value in state.items():
-        if isinstance(name, str) and isinstance(value, TensorReference):
+        if isinstance(name, str) and isinstance(value, TensorReference) and ("." in name or value.shape):
             yield name, value
 
 
-def _references(state: dict) -> References:
-    """The tensors of a state dict, without the counters that wrappers keep beside them."""
-    return {name: value for name, value in _named_tensors(state) if "." in name or value.shape != ()}
-
-
-def _container(content: dict, key: str) -> Iterator[str]:
+def _container(content: dict, key: str, *, is_table: bool) -> Iterator[str]:
     """How the weights lie in the file, where it is not as the original saves them."""
     if LIGHTNING in content:
         yield "Lightning"
-    elif not key:
+    elif not key and not is_table:
         yield "bare state dict"
-    elif key != WEIGHTS[0]:
+    elif key and key != WEIGHTS[0]:
         yield f"weights under {key!r}"
 
 

@@ -14,7 +14,7 @@ from flax import nnx
 from diffwave_jax import checkpoint, load
 from diffwave_jax.convert import length, mapping
 from diffwave_jax.convert.contents import Contents
-from diffwave_jax.convert.from_torch import PREFIX, read_torch
+from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.generation.generator import Generator
@@ -93,7 +93,7 @@ def test_training_continues_where_it_stood(name):
 
 
 def check_parameters(contents: Contents, params: dict, expected: dict):
-    prefix = PREFIX if contents.model["name"] == "sashimi" else ""
+    prefix = "sashimi." if contents.model["name"] == "sashimi" else ""
     for tensor in mapping.tensors(contents.model):
         if tensor.l_max:
             continue
