@@ -5,7 +5,8 @@ axis of length one. A buffer, which is not ours, is (torch name, name, l_max). A
 table). Every table is in the order of the original's `state_dict`, in which its optimizer counts the parameters too.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Hashable, Iterator, Mapping
 from typing import NamedTuple
 
 import jax
@@ -166,16 +167,21 @@ def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
     Layers of one kind have the same shapes, so a network with one of each is built, and costs no more than that.
     """
     small, layer_of_kind = template(model)
-    _, abstract = weights.abstract(lambda: build(small, rngs=nnx.Rngs(0)))
+    abstract = _built_shapes(tuple((key, tuple(v) if isinstance(v, list) else v) for key, v in small.items()))
     kinds = layers(model_config(model))
     shapes = {}
     for _, name, below in _leaves("", "", _table(model)):
         if not isinstance(below, int):
             layer = ".".join(name.split(".")[:2])
-            shapes[name] = abstract[
-                name.replace(layer, layer_of_kind[kinds[layer]], 1) if layer in kinds else name
-            ].shape
+            like = f"{layer_of_kind[kinds[layer]]}{name.removeprefix(layer)}" if layer in kinds else name
+            shapes[name] = abstract[like]
     return shapes
+
+
+@functools.lru_cache(maxsize=16)
+def _built_shapes(model: tuple[tuple[str, Hashable], ...]) -> dict[str, tuple[int, ...]]:
+    _, abstract = weights.abstract(lambda: build(dict(model), rngs=nnx.Rngs(0)))
+    return {name: value.shape for name, value in abstract.items()}
 
 
 def _leaves(torch_prefix: str, prefix: str, table: tuple) -> Iterator[tuple]:

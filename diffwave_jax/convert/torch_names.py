@@ -214,31 +214,11 @@ CALLS: dict[str, Callable[..., object]] = {
     "numpy._core.multiarray.scalar": _numpy_scalar,
 }
 
-TORCH_DTYPES = [
-    "bfloat16",
-    "bool",
-    "complex128",
-    "complex64",
-    "double",
-    "float",
-    "float16",
-    "float32",
-    "float64",
-    "half",
-    "int",
-    "int16",
-    "int32",
-    "int64",
-    "int8",
-    "long",
-    "short",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "float8_e4m3fn",
-    "float8_e5m2",
-]
+TORCH_DTYPES = (
+    *("bfloat16", "bool", "complex128", "complex64", "double", "float", "float16", "float32", "float64", "half"),
+    *("float8_e4m3fn", "float8_e5m2", "int", "int16", "int32", "int64", "int8", "long", "short"),
+    *("uint16", "uint32", "uint64", "uint8"),
+)
 VALUES = {  # names that stand for themselves
     *(f"torch.{name}" for name in TORCH_DTYPES),
     "torch.Tensor",

@@ -170,8 +170,8 @@ def _reduce(machine: _Machine, _: object) -> None:
     """REDUCE and NEWOBJ: a call, or a new object, of a name; only ever a description of it."""
     arguments, function = machine.pop(tuple), machine.pop(GlobalName)
     value = torch_names.call(function, arguments)
-    if isinstance(value, TensorReference) and value not in machine.tensors[-1:]:
-        machine.tensors.append(value)
+    if isinstance(value, TensorReference) and all(value is not known for known in machine.tensors[-1:]):
+        machine.tensors.append(value)  # a parameter is the tensor before it, once more
     machine.stack.append(value)
 
 

@@ -1,10 +1,11 @@
-"""Checkpoints as people have them: wrapped, converted, with other data beside the weights. Each gives the right values."""
+"""Checkpoints as people have them, wrapped, converted, with other data beside the weights: each with its values."""
 
 import argparse
 import collections
 import json
 import pathlib
 import struct
+import time
 
 import ml_dtypes
 import numpy as np
@@ -82,9 +83,8 @@ BESIDE = {
         np.arange(4.0),
         np.random.get_state(),
         np.dtype(">f4"),
-        np.bool_(True),
     ],
-    "python": [{"a", "b"}, frozenset({1}), b"\x00\x01", bytearray(9), 2j, range(3), slice(1), 10**30, -5, None, ...],
+    "python": [{"a", "b"}, frozenset({1}), b"\x00\x01", bytearray(9), 2j, range(3), slice(1), 10**30, -5, None],
     "keys": {-1: 0, (1, 2): 3, None: 4, 0.5: 6, True: 7},
     "namespace": argparse.Namespace(lr=2e-4, out=pathlib.PurePosixPath("a/b")),
     "path": {"out": pathlib.Path("out/x")},
@@ -92,7 +92,6 @@ BESIDE = {
     "collections": [collections.deque([1], 2), collections.Counter("aab"), collections.defaultdict(list)],
     "sparse": torch.eye(3).to_sparse(),
 }
-del BESIDE["python"][-1]
 OTHER_FORMS = {
     "parameters": of_tensors(torch.nn.Parameter),
     "tensor steps": with_beside(steps=torch.tensor(7)),
@@ -371,12 +370,10 @@ def test_safetensors(tmp_path, saved):
 
 @pytest.mark.parametrize("n_layers", [100, 400])
 def test_a_small_file_that_claims_many_layers_is_refused_at_once(tmp_path, saved, n_layers):
-    import time
-
     for n in range(n_layers):
         saved[STATE][f"sashimi.c_layers.{n}.fc_t.bias"] = torch.zeros(1)
     torch.save({STATE: saved[STATE]}, tmp_path / "x.pt")
     start = time.process_time()
-    with pytest.raises(UserError, match="expected|lacks|does not have"):
+    with pytest.raises(UserError, match=r"expected|lacks"):
         read_torch(tmp_path / "x.pt")
     assert time.process_time() - start < 2

@@ -1,4 +1,6 @@
+import gzip
 import io
+import os
 import pickle
 import struct
 import time
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffwave_jax.convert.torch_pickle import TensorReference
+from diffwave_jax.convert.torch_names import TensorReference
 from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.errors import UserError
 from tests.helpers.fuzz_reader import fuzz, read_tensors, small_checkpoints
@@ -66,20 +68,27 @@ def refuses(tmp_path, data: bytes, match: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("data", small_checkpoints(), ids=["zip", "old format"])
-def test_every_value_is_read_as_torch_reads_it(tmp_path, data):
+@pytest.mark.parametrize("name", ["zip", "old format", "zip, protocol 4", "old format, protocol 4"])
+def test_every_value_is_read_as_torch_reads_it(tmp_path, name):
     path = tmp_path / "small.pt"
-    path.write_bytes(data)
-    expected = torch.load(path, weights_only=True)
+    path.write_bytes(small_checkpoints()[name])
+    expected = torch.load(path, weights_only=False)  # there are sets and paths in some
     with open_checkpoint(path) as file:
         assert file.content.keys() == expected.keys()
+        assert file.content["lr"] == expected["lr"] and file.content.get("numpy") == expected.get("numpy")
         assert file.content["steps"] == 800_000
         assert file.content["optimizer_state_dict"]["param_groups"] == expected["optimizer_state_dict"]["param_groups"]
         for name, tensor in expected["model_state_dict"].items():
             np.testing.assert_array_equal(file.read(file.content["model_state_dict"][name]), tensor.numpy())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(torch.float16, torch.float32, torch.float64, torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.bool, torch.complex64, torch.complex128),
+    ],
+)
 @pytest.mark.parametrize("zipped", [True, False])
 def test_dtypes(tmp_path, dtype, zipped):
     tensor = torch.arange(-3, 9).reshape(3, 4).to(dtype)
@@ -124,12 +133,12 @@ def test_a_pickle_that_calls_is_refused_and_not_run(tmp_path, protocol):
             return exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",)
 
     for data in (pickle.dumps(Evil(), protocol), zip_with_pickle(pickle.dumps(Evil(), protocol))):
-        refuses(tmp_path, data, "builtins.exec|__builtin__.exec|protocol|neither a zip|opcode")
+        refuses(tmp_path, data, "builtins.exec|neither a zip|opcode")
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
-    "name", ["os system", "posix system", "torch.nn.modules Linear", "torch._utils _rebuild_parameter"]
+    "name", ["os system", "posix system", "torch.nn.modules Linear", "numpy.testing._private.utils runstring"]
 )
 def test_a_name_outside_the_few_is_refused_by_name(tmp_path, name):
     data = b"\x80\x02" + GLOBAL + name.replace(" ", "\n").encode() + b"\n" + text("true") + b"\x85" + REDUCE + STOP
@@ -147,15 +156,14 @@ def test_os_system_in_the_old_format(tmp_path):
     ("fields", "match"),
     [
         ({"shape": (10**18,)}, "more than its storage"),
-        ({"shape": (2**62, 2**62), "strides": (0, 0)}, "more than its storage"),
+        ({"shape": (2**62, 2**62), "strides": (0, 0)}, "far more than the file"),
         ({"shape": (5,)}, "more than its storage"),
         ({"shape": (4,), "offset": 1}, "more than its storage"),
         ({"shape": (2, 2), "strides": (3, 1)}, "more than its storage"),
-        ({"shape": (1,), "offset": -1}, "more than its storage"),
+        ({"shape": (1,), "offset": -1}, "out of range"),
         ({"shape": (4,), "strides": (-1,)}, "out of range"),
         ({"shape": (-4,)}, "out of range"),
-        ({"shape": (0,)}, "out of range"),
-        ({"shape": (1,) * 40, "strides": (1,) * 40}, "out of range"),
+        ({"shape": (1,) * 40, "strides": (1,) * 40}, "not described"),
         ({"shape": (4, 1)}, "not described"),
         ({"size": 2**40, "shape": (2**40,)}, "bytes"),
         ({"size": -4}, "more than its storage"),
@@ -178,7 +186,7 @@ def test_the_tensor_of_these_tests_is_read_when_nothing_is_wrong_with_it(tmp_pat
 def test_tensors_that_share_one_storage_may_not_add_up_to_more_than_the_file(tmp_path):
     one = tensor_pickle(size=25_000, shape=(25_000,))[2:-1]
     data = b"\x80\x02](" + one * 100 + b"e."
-    refuses(tmp_path, zip_with_pickle(data, bytes(100_000)), "more than the file")
+    refuses(tmp_path, zip_with_pickle(data, bytes(100_000)), "far more than the file")
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
@@ -217,9 +225,8 @@ def test_pickles_made_to_take_time_or_memory(tmp_path):
     colliding = b"\x80\x02}(" + b"".join(number(k * (2**61 - 1)) + b"N" for k in range(20_000)) + b"u."
     start = time.monotonic()
     refuses(tmp_path, zip_with_pickle(deep_key), "opcode DUP")
-    refuses(tmp_path, zip_with_pickle(colliding), "out of range as its key")
-    refuses(tmp_path, zip_with_pickle(b"\x80\x02" + b"N" * 2_100_000 + b"."), "more than 2,000,000")
-    for harmless in (doubled, memo):
+    refuses(tmp_path, zip_with_pickle(b"\x80\x02" + b"N" * 900_000 + b"."), "more than 312,5")
+    for harmless in (doubled, memo, colliding):
         path = tmp_path / "harmless.pt"
         path.write_bytes(zip_with_pickle(harmless))
         assert values(path) == []
@@ -237,8 +244,9 @@ def test_keys_that_were_memory_addresses_are_read_at_once(tmp_path):
     assert time.monotonic() - start < 20  # seconds; it takes under 1
 
 
-@pytest.mark.parametrize("data", small_checkpoints(), ids=["zip", "old format"])
-def test_every_truncation_is_refused(tmp_path, data):
+@pytest.mark.parametrize("name", small_checkpoints())
+def test_every_truncation_is_refused(tmp_path, name):
+    data = small_checkpoints()[name]
     for length in range(0, len(data), 7):
         refuses(tmp_path, data[:length], "cannot be read as a PyTorch checkpoint")
 
@@ -249,15 +257,31 @@ def test_a_flipped_bit_in_a_zipped_tensor_is_found_by_its_checksum(tmp_path):
 
 
 def test_a_web_page_and_an_empty_file_say_what_they_are(tmp_path):
-    assert "<!DOCTYPE html>" in refuses(tmp_path, b"<!DOCTYPE html><html></html>", "neither a zip archive")
-    refuses(tmp_path, b"", "neither a zip archive")
+    refuses(tmp_path, b"<!DOCTYPE html><title>Log in</title>", r"it is a web page \('Log in'\)")
+    refuses(tmp_path, b"", "it is empty")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 94397413\n"
+    refuses(tmp_path, pointer, "a Git LFS pointer to 94,397,413 bytes, not the file itself: fetch it with `git lfs")
+    refuses(tmp_path, zip_of({"a/8.pt": b"x"}, zipfile.ZIP_DEFLATED), "a zip archive around 'a/8.pt': unpack it")
+    refuses(tmp_path, gzip.compress(b"x"), "packed by gzip: unpack it first")
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         values(tmp_path / "missing.pt")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read: it is a folder"):
         values(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="cannot be read: it is no regular file but a pipe"):
+        values(tmp_path / "pipe")
+
+
+def test_whole_files_are_not_to_be_fetched_again(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    assert "a whole module" in refuses(tmp_path, (tmp_path / "module.pt").read_bytes(), r"torch\.nn.*Linear")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
+    for data in ((tmp_path / "script.pt").read_bytes(), pickle.dumps({"a": 1}), zip_with_pickle(b"\x80\x02N22.")):
+        message = refuses(tmp_path, data, "save")
+        assert "again" not in message and "trust" not in message
 
 
 def test_mutated_files_end_in_values_or_in_an_error():
@@ -265,5 +289,5 @@ def test_mutated_files_end_in_values_or_in_an_error():
     outcomes, failures = fuzz(1500, seed=20)
     assert failures == []
     assert outcomes["read, as it was"] > 50  # mutations of padding and unused fields
-    assert outcomes["refused: asks to load"] > 3
+    assert outcomes["refused: asks to load"] > 3 and outcomes["converted"] > 20
     assert len(outcomes) > 20

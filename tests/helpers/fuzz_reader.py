@@ -9,51 +9,98 @@ file's own size. The exit status is 1 where that fails.
 import argparse
 import encodings.cp437  # noqa: F401 - which zipfile would import, and so execute, on meeting its first odd name
 import io
+import json
 import random
 import re
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from diffwave_jax.convert.torch_pickle import TensorReference
-from diffwave_jax.convert.torch_reader import TorchFile, open_checkpoint
+from diffwave_jax.convert import mapping
+from diffwave_jax.convert.from_torch import read_torch
+from diffwave_jax.convert.tensor_file import TensorFile
+from diffwave_jax.convert.torch_names import TensorReference
+from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.errors import UserError
+from tests.helpers.torch_files import MODELS, random_contents
 
-SECONDS = 10  # after which a file counts as a hang
+SECONDS = 2.0  # of work that a file may take; none here has more than 1 MB
+MEGABYTES = 100  # that the process may grow by
+HANG = 60  # seconds
+NETWORK = MODELS["diffwave"]
 CALLS = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.", "exec", "pickle.find_class", "socket.")
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
 
-def small_checkpoints() -> list[bytes]:
-    """A checkpoint of the original's shape, in both formats; its tensors are small so that mutations meet the rest."""
+def small_checkpoints() -> dict[str, bytes]:
+    """A checkpoint of the original's shape, in every format; its tensors are small so that mutations meet the rest."""
+    content = _small_content()
+    beside = {"numpy": np.float32(0.1), "path": Path("a/b"), "set": {1, 2}, "size": torch.Size([2]), "bytes": b"ab"}
+    halves = {name: tensor.bfloat16() for name, tensor in content["model_state_dict"].items()}
+    return {
+        "zip": _saved(content),
+        "old format": _saved(content, _use_new_zipfile_serialization=False),
+        "zip, protocol 4": _saved({**content, **beside}, pickle_protocol=4),
+        "zip, protocol 5, bfloat16": _saved({**content, "model_state_dict": halves}, pickle_protocol=5),
+        "old format, protocol 4": _saved(
+            {**content, **beside}, _use_new_zipfile_serialization=False, pickle_protocol=4
+        ),
+        "safetensors": safetensors({name: tensor.numpy() for name, tensor in content["model_state_dict"].items()}),
+        "safetensors, bfloat16": safetensors(
+            {name: tensor.view(torch.int16).numpy() for name, tensor in halves.items()}, "BF16"
+        ),
+    }
+
+
+def network_checkpoint() -> bytes:
+    """A whole DiffWave that converts, in float16."""
+    contents = random_contents(NETWORK, optimizer=False)
+    state = {t.torch_name: torch.tensor(t.to_torch(contents.weights[t.name])).half() for t in mapping.tensors(NETWORK)}
+    return _saved({"model_state_dict": state, "steps": 7})
+
+
+def _small_content() -> dict:
     rng = np.random.default_rng(0)
     weights = {f"layer.{n}.weight": torch.tensor(rng.normal(size=(2, 3)), dtype=torch.float32) for n in range(3)}
     weights["strided"] = torch.arange(6.0).reshape(2, 3).t()
     moments = {n: {"step": torch.tensor(3.0), "exp_avg": torch.zeros(2, 3)} for n in range(2)}
     groups = [{"lr": 2e-4, "betas": (0.9, 0.999), "foreach": None, "params": [0, 1, 2, 3]}]
-    content = {
+    return {
         "model_state_dict": weights,
         "optimizer_state_dict": {"state": moments, "param_groups": groups},
         "steps": 800_000,
         "lr": 2e-4,
     }
-    files = []
-    for zipped in (True, False):
-        buffer = io.BytesIO()
-        torch.save(content, buffer, _use_new_zipfile_serialization=zipped)
-        files.append(buffer.getvalue())
-    return files
+
+
+def _saved(content: object, **options) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, **options)
+    return buffer.getvalue()
+
+
+def safetensors(tensors: Mapping[str, np.ndarray], dtype: str = "F32") -> bytes:
+    """A file in that format; `dtype` is what the arrays' bytes are called."""
+    head, blobs, at = {"__metadata__": {"format": "pt"}}, [], 0
+    for name, array in tensors.items():
+        blobs.append(array.tobytes())
+        head[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + len(blobs[-1])]}
+        at += len(blobs[-1])
+    text = json.dumps(head).encode()
+    return struct.pack("<Q", len(text)) + text + b"".join(blobs)
 
 
 def truncate(data: bytes, rng: random.Random) -> bytes:
@@ -140,11 +187,20 @@ def _zip(members: dict[str, bytes], compression: int) -> bytes:
     return buffer.getvalue()
 
 
+def mutate_header(data: bytes, rng: random.Random) -> bytes:
+    """The header of a safetensors file changed behind a correct length, so that the change reaches its JSON."""
+    (length,) = struct.unpack_from("<Q", data)
+    header = rng.choice(RAW)(data[8 : 8 + length], rng)
+    return struct.pack("<Q", len(header)) + header + data[8 + length :]
+
+
 def mutant(originals: list[bytes], rng: random.Random) -> bytes:
-    """A random mutation of one of the originals (the first is a zip), or the head of one with the tail of another."""
+    """A random mutation of one of the originals, or the head of one with the tail of another."""
     data = rng.choice(originals)
     choice = rng.random()
-    if data is originals[0] and choice < 0.5:
+    if data[8:9] == b"{" and choice < 0.5:
+        return mutate_header(data, rng)
+    if data.startswith(b"PK") and choice < 0.5:
         return rng.choice((mutate_member, mutate_member, rearrange_members))(data, rng)
     if choice < 0.53:
         other = rng.choice(originals)
@@ -152,16 +208,20 @@ def mutant(originals: list[bytes], rng: random.Random) -> bytes:
     return rng.choice(RAW)(data, rng)
 
 
-def outcome(path: Path, originals: list[list[bytes]]) -> str:
-    """What reading the whole file comes to: "read, ..." or the kind of UserError."""
+def outcome(path: Path, originals: list[list[bytes]], watch: AbstractContextManager) -> str:
+    """What reading the whole file comes to: "converted", "read, ..." or the kind of UserError."""
+    values = None
     try:
-        with open_checkpoint(path) as file:
+        with watch, open_checkpoint(path) as file:
             values = [array.tobytes() for array in read_tensors(file)]
+        read_torch(path, dilation_cycle=2)
+        return "converted"
     except UserError as error:
         message = str(error)
         if "\n" in message or not message.isprintable():
             raise AssertionError(f"not one printable line: {message!r}") from error
-        return kind_of(message, path)
+        if values is None:
+            return kind_of(message, path)
     return "read, as it was" if values in originals else "read, other values"
 
 
@@ -172,7 +232,7 @@ def kind_of(message: str, path: Path) -> str:
     return f"refused: {' '.join('#' if word.isupper() else word for word in words[:3])}"
 
 
-def read_tensors(file: TorchFile) -> list[np.ndarray]:
+def read_tensors(file: TensorFile) -> list[np.ndarray]:
     """Every tensor that the content reaches, each container looked at once."""
     arrays, seen, todo = [], set(), [file.content]
     while todo:
@@ -186,28 +246,45 @@ def read_tensors(file: TorchFile) -> list[np.ndarray]:
 
 
 def fuzz(files: int, seed: int = 0) -> tuple[Counter, list[str]]:
-    """Reads mutants; returns the count of each outcome, and what went wrong."""
+    """Reads mutants; returns the count of each outcome and the largest work, and what went wrong."""
     rng = random.Random(seed)
-    originals, failures, outcomes = small_checkpoints(), [], Counter()
+    originals, failures, outcomes = [*small_checkpoints().values(), network_checkpoint()], [], Counter()
     watch = _CallWatch()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mutant.pt")
-        truth = []
-        for data in originals:
-            path.write_bytes(data)
-            with open_checkpoint(path) as file:
-                truth.append([array.tobytes() for array in read_tensors(file)])
+        truth = [_values(path, data) for data in originals]
+        outcome(
+            path, truth, watch
+        )  # the last is the network: what is loaded and compiled once is not the mutants' work
+        memory = _megabytes()
         for number in range(files):
             path.write_bytes(mutant(originals, rng))
-            signal.alarm(SECONDS)
+            start = time.process_time()
+            signal.alarm(HANG)
             try:
-                with watch:
-                    outcomes[outcome(path, truth)] += 1
+                outcomes[outcome(path, truth, watch)] += 1
             except Exception as error:  # whatever it is, it is a finding
-                outcomes["FAILURE"] += 1
                 failures.append(f"file {number} (seed {seed}): {type(error).__name__}: {error}")
             signal.alarm(0)
+            seconds, grown = time.process_time() - start, _megabytes() - memory
+            LARGEST.update(seconds=max(LARGEST["seconds"], seconds), megabytes=grown)
+            if seconds > SECONDS or grown > MEGABYTES:
+                failures.append(f"file {number} (seed {seed}): {seconds:.1f} s, grown by {grown:.0f} MB")
     return outcomes, failures + [f"a call was made: {event}" for event in watch.events]
+
+
+LARGEST = {"seconds": 0.0, "megabytes": 0.0}  # of the files read so far
+
+
+def _values(path: Path, data: bytes) -> list[bytes]:
+    path.write_bytes(data)
+    with open_checkpoint(path) as file:
+        return [array.tobytes() for array in read_tensors(file)]
+
+
+def _megabytes() -> float:
+    """The process's largest size so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class _CallWatch:
@@ -234,12 +311,14 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    start, memory = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
     outcomes, failures = fuzz(options.files, options.seed)
     for kind, count in outcomes.most_common():
         print(f"{count:7,}  {kind}")
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
-    print(f"{options.files:,} files in {time.perf_counter() - start:.0f} s, memory grew by {grown:.0f} MB")
+    print(
+        f"{options.files:,} files in {time.perf_counter() - start:.0f} s; the longest took {LARGEST['seconds']:.2f} s "
+        f"of processor time; memory grew by {LARGEST['megabytes']:.0f} MB"
+    )
     print(*failures[:20], sep="\n")
     return 1 if failures else 0
 
