@@ -11,7 +11,7 @@ from diffwave_jax.models import SaShiMiConfig
 Shapes = Mapping[str, tuple[int, ...]]
 PUBLISHED_DILATION_CYCLES = {36: 12, 30: 10}  # by number of layers; no shape depends on the cycle
 DIFFWAVE_LENGTH = 16000
-MAX_LAYERS = 500  # of any one list; and these stages and states: more would take forever to set up, not to convert
+MAX_LAYERS = 200  # of any one list; and these stages and states: more would take forever to set up, not to convert
 MAX_POOLS = 6
 MAX_STATES = 1024
 

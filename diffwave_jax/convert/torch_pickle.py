@@ -15,6 +15,7 @@ from diffwave_jax.convert.torch_names import DTYPES, GlobalName, PassedOver, Sto
 MAX_OPCODES = 2_000_000  # a full-size checkpoint with optimizer state has 150,000
 MIN_OPCODES = 200_000  # allowed to any file; further ones need bytes, so that a small file is a second's work
 BYTES_PER_OPCODE = 8
+MAX_DEPTH = 1000  # of containers being filled; a checkpoint has about 10
 PROTOCOLS = range(2, 6)
 
 T = TypeVar("T")
@@ -94,6 +95,8 @@ def _describe(value: object) -> str:
 
 
 def _mark(machine: _Machine, _: object) -> None:
+    if len(machine.marked) >= MAX_DEPTH:
+        raise ValueError(f"more than {MAX_DEPTH} pickle marks within each other")
     machine.marked.append(machine.stack)
     machine.stack = []
 

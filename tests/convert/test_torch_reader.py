@@ -1,7 +1,9 @@
+import contextlib
 import gzip
 import io
 import os
 import pickle
+import resource
 import struct
 import time
 import zipfile
@@ -231,6 +233,38 @@ def test_pickles_made_to_take_time_or_memory(tmp_path):
         path.write_bytes(zip_with_pickle(harmless))
         assert values(path) == []
     assert time.monotonic() - start < 60  # seconds; it takes about 5, a hang takes for ever
+
+
+TUPLE = b"(" + b"K\x01" * 100_000 + b"t\x94"  # of 100,000 numbers, then memoised
+CALL = {
+    "shape": b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00h\x00h\x00t",
+    "arguments": b"ccollections\ndeque\nh\x00",
+    "size": b"ctorch\nSize\nh\x00\x85",
+    "storage": b"h\x00Q",
+}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"\x80\x04" + TUPLE + (call + b"R") * 15_000 + b"." for call in CALL.values()),
+        b"\x80\x04" + b"\x8f\x94" * 200_000 + b".",  # sets
+        b"\x80\x04" + b"}" * 300_000 + b".",
+        b"\x80\x04" + b"(" * 300_000 + b".",
+        b"\x80\x04X\x00\x00\x06\x00" + b"x" * 0x60000 + b"\x94" + b"c_codecs\nencode\nh\x00\x85R" * 20_000 + b".",
+        b"\x80\x04cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R" + b"(K\x03X\x01\x00\x00\x00>tb" * 50_000 + b".",
+    ],
+    ids=[*CALL, "sets", "dicts", "marks", "bytes", "byte orders"],
+)
+def test_no_small_file_takes_long_or_much(tmp_path, data):
+    path = tmp_path / "small.pt"
+    path.write_bytes(zip_with_pickle(data))
+    assert path.stat().st_size < 1_000_000
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with contextlib.suppress(UserError):
+        values(path)
+    assert time.process_time() - start < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
 
 
 def test_keys_that_were_memory_addresses_are_read_at_once(tmp_path):

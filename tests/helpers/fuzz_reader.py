@@ -7,7 +7,7 @@ file's own size. The exit status is 1 where that fails.
 """
 
 import argparse
-import encodings.cp437  # noqa: F401 - which zipfile would import, and so execute, on meeting its first odd name
+import codecs
 import io
 import json
 import random
@@ -38,6 +38,8 @@ from tests.helpers.torch_files import MODELS, random_contents
 SECONDS = 2.0  # of work that a file may take; none here has more than 1 MB
 MEGABYTES = 100  # that the process may grow by
 HANG = 60  # seconds
+# Python imports, and so executes, a text encoding where it is first met: by zipfile, pickletools and UserError.
+ENCODINGS = [codecs.lookup(name) for name in ("cp437", "raw_unicode_escape", "unicode_escape")]
 NETWORK = MODELS["diffwave"]
 CALLS = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.", "exec", "pickle.find_class", "socket.")
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
