@@ -24,6 +24,7 @@ def run(*arguments) -> int | None:
 def test_there_and_back(tmp_path, capsys, original):
     assert run(original, tmp_path / "run", "--dilation-cycle", "2", "--length", "64") is None
     said = capsys.readouterr().out
+    assert said.startswith("DiffWave, step 7\n")
     assert "diffwave: channels 4, n_layers 2, dilation_cycle 2, length 64" in said
     assert "step 7, learning rate 0.0002, Adam state after 7 updates" in said
     assert run("--to-torch", tmp_path / "run", tmp_path / "back.pt") is None
