@@ -1,8 +1,10 @@
 """An HTTP server of one file that can misbehave."""
 
+import contextlib
 import dataclasses
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -18,6 +20,9 @@ class Behaviour:
       ranges: whether requests for a part are honoured.
       range_shift: bytes by which a part begins at the wrong place.
       says_length: whether the length is announced.
+      headers: sent with the file, in the place of the usual ones of these names; None leaves one out.
+      raw: sent as the whole answer, status line and all, instead of everything else; one entry a request.
+      drip: seconds between single bytes, from the status line on; 0 for all at once.
     """
 
     content: bytes
@@ -27,6 +32,9 @@ class Behaviour:
     ranges: bool = True
     range_shift: int = 0
     says_length: bool = True
+    headers: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    raw: list[bytes] = dataclasses.field(default_factory=list)
+    drip: float = 0.0
     requests: list[str | None] = dataclasses.field(default_factory=list)
 
 
@@ -54,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         behaviour, wanted = self.behaviour, self.headers.get("Range")
         behaviour.requests.append(wanted)
+        if behaviour.raw:
+            return self._write(behaviour.raw.pop(0))
         if behaviour.status:
             return self.send_error(behaviour.status.pop(0))
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted else 0
@@ -66,19 +76,28 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, start: int):
         behaviour = self.behaviour
         body = behaviour.content[start:]
+        shown, total = start + behaviour.range_shift, len(behaviour.content)
+        headers = {
+            "Content-Range": f"bytes {shown}-{total - 1}/{total}" if start else None,
+            "Content-Length": str(len(body)) if behaviour.says_length else None,
+            "ETag": behaviour.etag,
+        }
         self.send_response(206 if start else 200)
-        if start:
-            shown = start + behaviour.range_shift
-            self.send_header("Content-Range", f"bytes {shown}-{len(behaviour.content) - 1}/{len(behaviour.content)}")
-        if behaviour.says_length:
-            self.send_header("Content-Length", str(len(body)))
-        if behaviour.etag:
-            self.send_header("ETag", behaviour.etag)
+        for name, value in (headers | behaviour.headers).items():
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         if behaviour.break_after:
             body = body[: behaviour.break_after.pop(0)]
-        self.wfile.write(body)
+        self._write(body)
+
+    def _write(self, content: bytes):
         self.close_connection = True
+        pieces = [content[i : i + 1] for i in range(len(content))] if self.behaviour.drip else [content]
+        with contextlib.suppress(ConnectionError):  # the other side may have had enough
+            for piece in pieces:
+                self.wfile.write(piece)
+                time.sleep(self.behaviour.drip)
 
     def log_message(self, *_):
         pass
