@@ -142,7 +142,7 @@ def equal_share(digits):
 def prepare(clips):
     """The clips as the bundled model's training sees them: trimmed, levelled, faded and padded."""
     spec = get_config().data
-    return [(to_float(fit(audio, spec)), digit) for audio, digit in clips]
+    return [(to_float(fit(audio, spec)[0]), digit) for audio, digit in clips]
 
 
 def as_arrays(clips):

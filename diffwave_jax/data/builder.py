@@ -1,6 +1,7 @@
 """The TFDS data sets: clips of one length as int16 array records, with label, speaker and name."""
 
-import json
+import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffwave_jax.data import audio, folder, speech_commands
-from diffwave_jax.data.archive import unpack
-from diffwave_jax.data.download import URL_INFOS, download
+from diffwave_jax.data.archive import open_files
+from diffwave_jax.data.report import CLIPPED_CLIP, Report
 from diffwave_jax.data.spec import DataSpec
-from diffwave_jax.data.splits import ClipFile
+from diffwave_jax.data.splits import ClipFile, name_bytes
+from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError
+from diffwave_jax.recording import CorruptClipError
 
-SKIPPED = "skipped.json"
 UNPACKED = "unpacked-"
 NUM_THREADS = 4
 CHUNK = 256
@@ -25,23 +27,45 @@ CHUNK = 256
 Progress = Callable[[int, int], None]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Read:
+    """What came of a file: its clip `samples` (None for none), of which some were `clipped`, and what to tell."""
+
+    samples: np.ndarray | None
+    clipped: int = 0
+    remark: str = ""
+
+
 class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Prepares the clips that a `DataSpec` asks for.
 
     A subclass names its `source`, a module of three functions: `wanted(name, spec)` tells which files of an archive
-    count, `find(root, spec)` gives the classes and the clips of each split, `read(clip, spec)` one clip's audio.
-    `progress` is called with (clips done, clips in all).
+    count, `find(files, spec)` gives the classes, the clips of each split and remarks, `read(clip, spec)` one clip's
+    audio and remarks on it.
+
+    Args:
+      spec: the clips wanted; SC09 at its own rate for None.
+      progress: called with (clips done, clips in all).
+      on_download: called with (bytes done, bytes in all) while Speech Commands is downloaded.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    url_infos = URL_INFOS
+    url_infos: dict = {}  # noqa: RUF012 - TFDS downloads nothing here, and need not look for a table of checksums
     source: ModuleType
     description: str
 
-    def __init__(self, *, spec: DataSpec | None = None, progress: Progress | None = None, **kwargs):
+    def __init__(
+        self,
+        *,
+        spec: DataSpec | None = None,
+        progress: Progress | None = None,
+        on_download: OnProgress | None = None,
+        **kwargs,
+    ):
         self._spec = spec or DataSpec()
         self._progress = progress
-        self._skipped = {}
+        self._on_download = on_download
+        self._report = Report()
         self._done = 0
         self._total = 0
         super().__init__(**kwargs)
@@ -63,43 +87,63 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             builder=self, description=self.description, features=tfds.features.FeaturesDict(features)
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        archive = self._spec.path or download(dl_manager, show_progress=self._progress is not None)
-        root = unpack(archive, lambda name: self.source.wanted(name, self._spec), self._scratch)
-        classes, splits = self.source.find(root, self._spec)
-        self.info.features["label"].names = list(classes)
+    def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        spec, report = self._spec, self._report
+        archive = spec.path or speech_commands.fetch(spec.cache / "downloads", self._on_download)
+        files = open_files(archive, lambda name: self.source.wanted(name, spec), self._scratch)
+        classes, splits, remarks = self.source.find(files, spec)
+        report.classes, report.skipped, report.notes = list(classes), files.left_out, [*files.remarks, *remarks]
+        self.info.features["label"].names = _tfds_names(classes)
         self._total = sum(map(len, splits.values()))
-        return {split: self._generate_examples(clips) for split, clips in splits.items() if clips}
+        return {split: self._generate_examples(split, clips) for split, clips in splits.items() if clips}
 
-    def _generate_examples(self, clips: list[ClipFile]) -> Iterator[tuple[str, dict]]:
+    def _generate_examples(self, split: str, clips: list[ClipFile]) -> Iterator[tuple[bytes, dict]]:
+        labels = {name: number for number, name in enumerate(self._report.classes)}
+        digest = hashlib.sha256()
         with ThreadPoolExecutor(NUM_THREADS) as pool:
             for start in range(0, len(clips), CHUNK):
                 chunk = clips[start : start + CHUNK]
-                for clip, samples in zip(chunk, pool.map(self._samples, chunk), strict=True):
-                    if samples is not None:
-                        yield clip.name, _example(clip, samples)
-                    self._report()
-        self._write_skipped(clips)
+                for clip, found in zip(chunk, pool.map(self._read, chunk), strict=True):
+                    self._note(clip, found)
+                    if found.samples is not None:
+                        example = _example(clip, labels[clip.label], found.samples)
+                        digest.update(b"%s\0%d\0%s" % (example["name"], example["label"], found.samples.tobytes()))
+                        yield example["name"], example
+        self._finish(split, clips, digest.hexdigest())
 
-    def _samples(self, clip: ClipFile) -> np.ndarray | None:
+    def _read(self, clip: ClipFile) -> _Read:
         try:
-            return audio.fit(self.source.read(clip, self._spec), self._spec)
-        except audio.CorruptClipError as error:
-            self._skipped[clip.name] = str(error)
-            return None
+            samples, remarks = self.source.read(clip, self._spec)
+        except CorruptClipError as error:
+            return _Read(None, remark=str(error))
+        fitted, clipped = audio.fit(samples, self._spec)
+        if clipped > CLIPPED_CLIP * len(samples):
+            remarks = (*remarks, f"{clipped} samples lie beyond full scale and are clipped")
+        return _Read(fitted, clipped, "; ".join(remarks))
 
-    def _report(self) -> None:
+    def _note(self, clip: ClipFile, found: _Read) -> None:
+        report = self._report
+        if found.samples is None:
+            report.skipped[clip.name] = found.remark
+        elif found.remark:
+            report.remarks[clip.name] = found.remark
+        report.samples += self._spec.length if found.samples is not None else 0
+        report.clipped += found.clipped
         self._done += 1
         if self._progress:
             self._progress(self._done, self._total)
 
-    def _write_skipped(self, clips: list[ClipFile]) -> None:
-        if all(clip.name in self._skipped for clip in clips):
-            first = clips[0].name
+    def _finish(self, split: str, clips: list[ClipFile], fingerprint: str) -> None:
+        report = self._report
+        skipped = [clip.name for clip in clips if clip.name in report.skipped]
+        if len(skipped) == len(clips):
             raise UserError(
-                f"data.archive: not one of {len(clips)} clips can be read as audio; {first}: {self._skipped[first]}"
+                f"data.archive: not one of {len(clips)} clips can be read as audio; {skipped[0]}: "
+                f"{report.skipped[skipped[0]]}"
             )
-        Path(self.data_path, SKIPPED).write_text(json.dumps(self._skipped, indent=1, sort_keys=True))
+        report.fingerprints[split] = fingerprint
+        report.sizes[split] = len(clips) - len(skipped)
+        report.write(self.data_path)
 
 
 class SC09(ClipBuilder):
@@ -118,5 +162,16 @@ class AudioFolder(ClipBuilder):
     source = folder
 
 
-def _example(clip: ClipFile, samples: np.ndarray) -> dict:
-    return {"audio": samples, "label": clip.label, "speaker": clip.speaker, "name": clip.name}
+def _example(clip: ClipFile, label: int, samples: np.ndarray) -> dict:
+    return {
+        "audio": samples,
+        "label": label,
+        "speaker": name_bytes(clip.speaker),
+        "name": name_bytes(clip.name),
+    }
+
+
+def _tfds_names(classes: tuple[str, ...]) -> list[str]:
+    """The classes' names, or their numbers where TFDS's file of one name a line would not give the names back."""
+    plain = all(name.isprintable() and name == name.strip() != "" for name in classes)
+    return list(classes) if plain else [str(number) for number in range(len(classes))]

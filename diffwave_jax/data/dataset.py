@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,17 @@ from filelock import FileLock
 
 from diffwave_jax.data.archive import content_key
 from diffwave_jax.data.audio import to_float
-from diffwave_jax.data.builder import SC09, SKIPPED, UNPACKED, AudioFolder, ClipBuilder, Progress
+from diffwave_jax.data.builder import SC09, UNPACKED, AudioFolder, ClipBuilder, Progress
 from diffwave_jax.data.folder import UNLABELLED
+from diffwave_jax.data.report import Report
 from diffwave_jax.data.spec import DataSpec
-from diffwave_jax.errors import UserError
+from diffwave_jax.download import OnProgress
+from diffwave_jax.errors import UserError, printable
+from diffwave_jax.files import make_folder, writing
 from diffwave_jax.models import labels
 
 BUILDERS = {"speech_commands": SC09, "folder": AudioFolder}
+FORMAT = 2  # of what is kept: preparations of before are not looked at
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +41,7 @@ class Dataset:
       classes: names of the classes, in order; empty where the clips have none (their class is then 0).
       speakers: names of the speakers that labels tell apart, in order; empty if they do not.
       skipped: `{clip: reason}` of the files, in any split, left out because they cannot be read.
+      fingerprint: digest of the clips' names, labels and samples; "" where it is not known.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class Dataset:
         classes: tuple[str, ...],
         skipped: dict[str, str],
         speakers: tuple[str, ...] = (),
+        fingerprint: str = "",
+        folder: Path | None = None,
     ):
         self._records = records
         self.sample_rate = spec.sample_rate
@@ -53,6 +60,8 @@ class Dataset:
         self.classes = classes
         self.speakers = speakers
         self.skipped = skipped
+        self.fingerprint = fingerprint
+        self._folder = folder
 
     def __len__(self) -> int:
         return len(self._records)
@@ -72,86 +81,139 @@ class Dataset:
 
         Labels are classes, or with `speakers` what `diffwave_jax.models.labels` says; UserError for another speaker.
         """
-        clips = self._records.__getitems__([int(index) for index in indices])
+        with self._damage_named():
+            clips = self._records.__getitems__([int(index) for index in indices])
         audio = np.array([clip["audio"] for clip in clips], np.int16).reshape(-1, self.length)
         return {"audio": to_float(audio), "label": np.array([self._label(clip) for clip in clips], np.int32)}
 
     def _label(self, clip: dict) -> int:
         if not self.speakers:
             return clip["label"]
-        speaker = clip["speaker"].decode()
+        speaker = _text(clip["speaker"])
         if speaker not in self.speakers:
             raise UserError(
-                f"data.speakers: {clip['name'].decode()} is spoken by {speaker!r}, who is not one of "
+                f"data.speakers: {_text(clip['name'])} is spoken by {speaker!r}, who is not one of "
                 f"{', '.join(self.speakers)}; name every speaker of the data"
             )
         return labels.join(clip["label"], self.speakers.index(speaker), max(1, len(self.classes)))
 
     def clip(self, index: int) -> dict:
         """One clip's record as stored: int16 `audio`, `label`, and `speaker` and file `name` as text."""
-        record = self._records[index]
-        return record | {field: record[field].decode() for field in ("speaker", "name")}
+        with self._damage_named():
+            record = self._records[index]
+        return record | {field: _text(record[field]) for field in ("speaker", "name")}
+
+    @contextlib.contextmanager
+    def _damage_named(self) -> Iterator[None]:
+        """A block that reads records; they carry checksums."""
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:
+            raise UserError(
+                f"the prepared clips in {self._folder} are damaged ({_short(error)}): remove this folder, and they are "
+                "prepared anew"
+            ) from error
 
 
-def open_dataset(config, split: str = "train", *, progress: Progress | None = None) -> Dataset:
+def open_dataset(
+    config, split: str = "train", *, progress: Progress | None = None, on_download: OnProgress | None = None
+) -> Dataset:
     """Opens one split of the data that `config` (a config's `data` section) describes, preparing it on first use.
+
+    Where it is prepared already nothing is written, so that the folder may be on a read-only disk.
 
     Args:
       config: mapping with the fields of `DataSpec`, and `speakers` if labels are to tell them apart; others are left
         alone.
       split: `"train"`, `"validation"` or `"test"`.
-      progress: called with (clips done, clips in all) while preparing; a download then shows bars of its own.
+      progress: called with (clips done, clips in all) while preparing.
+      on_download: called with (bytes done, bytes in all) while Speech Commands is downloaded before.
 
-    Raises `UserError` where the data is missing, holds nothing to use, or is of another sample rate.
+    Raises:
+      UserError: the data is missing, cannot be downloaded or prepared, holds nothing to use, or is of another sample
+        rate.
     """
     spec = DataSpec.from_config(config)
-    builder = _prepared(spec, progress)
-    if split not in builder.info.splits:
-        raise UserError(f"data.archive: no clip is in the {split!r} split; there are {', '.join(builder.info.splits)}")
-    skipped = json.loads(Path(builder.data_path, SKIPPED).read_text())
-    if skipped:
-        _log.warning(_report(skipped, sum(info.num_examples for info in builder.info.splits.values())))
-    names = builder.info.features["label"].names
-    classes = () if names == [UNLABELLED] else tuple(names)
-    return Dataset(builder.as_data_source(split), spec, classes, skipped, tuple(config.get("speakers", ())))
+    builder, report = _prepared(spec, progress, on_download)
+    if split not in report.sizes:
+        raise UserError(f"data.archive: no clip is in the {split!r} split; there are {', '.join(report.sizes)}")
+    for line in report.lines():
+        _log.warning(line)
+    classes = () if report.classes == [UNLABELLED] else tuple(report.classes)
+    speakers = tuple(config.get("speakers", ()))
+    records = builder.as_data_source(split)
+    fingerprint = report.fingerprints[split]
+    return Dataset(records, spec, classes, report.skipped, speakers, fingerprint, Path(builder.data_path))
 
 
-def _prepared(spec: DataSpec, progress: Progress | None) -> ClipBuilder:
+def _prepared(spec: DataSpec, progress: Progress | None, on_download: OnProgress | None) -> tuple[ClipBuilder, Report]:
     """The builder with its records on disk; of several processes one makes them and the others wait."""
     builder_class = BUILDERS[spec.source]
     folder = spec.cache / _key(spec, builder_class)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"data.data_dir: {spec.cache} cannot be written ({error.strerror}); name another") from error
+
+    def make() -> ClipBuilder:
+        return builder_class(
+            spec=spec, progress=progress, on_download=on_download, data_dir=folder, file_format="array_record"
+        )
+
+    found = _opened(make, folder)
+    if isinstance(found, tuple):
+        return found
+    make_folder(folder)
     with FileLock(folder / "lock"):
-        builder = builder_class(spec=spec, progress=progress, data_dir=folder, file_format="array_record")
+        found = _opened(make, folder)  # another process may have been faster
+        if isinstance(found, tuple):
+            return found
+        if found:
+            _log.warning(printable(f"data.data_dir: {folder} is damaged ({found}) and is prepared anew"))
+        with writing(folder), _quiet():
+            _clear(folder, builder_class)
+            make().download_and_prepare(download_dir=spec.cache / "downloads")
+        found = _opened(make, folder)
+        if not isinstance(found, tuple):
+            raise UserError(f"data.data_dir: what was written to {folder} reads as damaged ({found}): name another")
+        return found
+
+
+def _opened(make: Callable[[], ClipBuilder], folder: Path) -> tuple[ClipBuilder, Report] | str:
+    """The builder and report of a preparation, or what is wrong with it, "" where there is none."""
+    if not any(folder.glob("*/*/")):
+        return ""
+    try:
+        builder = make()
         if not builder.data_path.exists():
-            _remove_leftovers(folder)
-            with _quiet():
-                builder.download_and_prepare(download_dir=spec.cache / "downloads")
-    return builder
+            return ""
+        report = Report.read(Path(builder.data_path))
+        for split, size in report.sizes.items():
+            records = builder.as_data_source(split)
+            if len(records) != size or not records[0]:
+                return f"{len(records)} of {size} clips"
+        return builder, report
+    except Exception as error:  # TFDS, ArrayRecord and JSON each have their own for damaged files
+        return _short(error)
 
 
 def _key(spec: DataSpec, builder_class: type[ClipBuilder]) -> str:
     """Names a preparation: another one for another archive, length, rate, ..."""
     content = content_key(spec.path, lambda name: builder_class.source.wanted(name, spec)) if spec.path else "download"
-    shaping = dataclasses.asdict(spec) | {"archive": content, "data_dir": None}
+    shaping = dataclasses.asdict(spec) | {"archive": content, "data_dir": None, "format": FORMAT}
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     return f"{spec.source}-{spec.sample_rate}hz-{spec.length}-{digest[:16]}"
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Clears what a killed preparation left."""
-    for leftover in [*folder.glob(f"{UNPACKED}*"), *folder.glob("*/incomplete.*")]:
-        shutil.rmtree(leftover)
+def _clear(folder: Path, builder_class: type[ClipBuilder]) -> None:
+    """Clears what a killed preparation left, or a damaged one."""
+    for leftover in [*folder.glob(f"{UNPACKED}*"), folder / builder_class.name]:
+        if leftover.exists():
+            shutil.rmtree(leftover)
 
 
-def _report(skipped: dict[str, str], num_read: int, most: int = 5) -> str:
-    listed = "; ".join(f"{name} ({reason})" for name, reason in list(skipped.items())[:most])
-    more = f"; and {len(skipped) - most} more" if len(skipped) > most else ""
-    counts = f"{len(skipped)} of {len(skipped) + num_read} clips"
-    return f"data.archive: {counts} cannot be read and are left out: {listed}{more}"
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -159,6 +221,6 @@ def _quiet() -> Iterator[None]:
     """Keeps TFDS from printing and librosa from warning: callers get progress, and a report of what was left out."""
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="diffwave_jax.data")
+        warnings.filterwarnings("ignore", module="diffwave_jax")
         warnings.filterwarnings("ignore", module="librosa")
         yield

@@ -1,5 +1,6 @@
 """The input pipeline: shuffled batches that do not depend on how many processes share them."""
 
+import sys
 from collections.abc import Sequence
 
 import grain
@@ -7,6 +8,9 @@ import numpy as np
 
 from diffwave_jax.data.dataset import Dataset
 from diffwave_jax.errors import UserError
+
+CLIPS, DATA = "clips", "data"  # of a position: clips delivered so far, and the fingerprint of the data
+BATCHES = "next_index"  # of positions saved before: batches instead
 
 
 def make_loader(
@@ -21,13 +25,13 @@ def make_loader(
     num_epochs: int | None = None,
     shuffle: bool = True,
     prefetch: int = 4,
-) -> grain.DatasetIterator:
+) -> "Loader":
     """Iterates over `{"audio": float32 (B, L) in [-1, 1], "label": int32 (B,)}`, B = batch_size / processes.
 
     Global batch k is the same clips in the same order, with the same augmentation, whatever the number of
-    processes; each gets a contiguous part. Epochs follow each other within a batch, so none loses a clip.
-    `get_state()` and `set_state()` give and take the position, a small JSON-like dict that is the same in
-    every process.
+    processes; each gets a contiguous part. Epochs follow each other within a batch, so none loses a clip. The stream of
+    clips does not depend on the batch size either, and the position in it counts clips: `get_state()` and `set_state()`
+    give and take it, a small JSON-like dict that is the same in every process.
 
     Args:
       dataset: the clips.
@@ -46,40 +50,99 @@ def make_loader(
             f"train.batch_size is {batch_size}; it must be a positive multiple of "
             f"the number of processes, {process_count}"
         )
-    load = _LoadBatch(dataset, batch_size, seed, process_index, process_count, shift, tuple(gain))
-    indices = grain.MapDataset.range(len(dataset)).seed(seed)
+    order = grain.MapDataset.range(len(dataset)).seed(seed)
     if shuffle:
-        indices = indices.shuffle()
-    batches = indices.repeat(num_epochs).batch(batch_size).map_with_index(load)
-    options = grain.ReadOptions(num_threads=min(prefetch, 4), prefetch_buffer_size=prefetch)
-    return iter(batches.to_iter_dataset(options))
+        order = order.shuffle()
+    read = _ReadClips(dataset, order.repeat(num_epochs), seed, shift, tuple(gain))
+    return Loader(read, batch_size, (process_index, process_count), prefetch)
 
 
-class _LoadBatch:
-    """Turns (k, the clip indices of global batch k) into this process's part of the batch."""
+class Loader:
+    """Endless or not, the batches that `make_loader` describes."""
 
-    def __init__(self, dataset, batch_size, seed, process_index, process_count, shift, gain):
-        self._dataset = dataset
+    def __init__(self, read: "_ReadClips", batch_size: int, part: tuple[int, int], prefetch: int):
+        self._read = read
         self._batch_size = batch_size
+        self._part = part
+        self._options = grain.ReadOptions(num_threads=min(prefetch, 4), prefetch_buffer_size=prefetch)
+        self._go_to(0)
+
+    def __iter__(self) -> "Loader":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        batch = next(self._batches)
+        self._clips = min(self._clips + self._batch_size, len(self._read))
+        return batch
+
+    def get_state(self) -> dict:
+        """`{"clips": how many the stream has given, over all processes, "data": the data's fingerprint}`."""
+        return {CLIPS: self._clips, DATA: self._read.fingerprint}
+
+    def set_state(self, state: dict) -> None:
+        """Goes to what `get_state` returned, of a loader with any batch size.
+
+        Positions of before counted batches, `{"next_index": k}`: they are taken for batches of this loader's size.
+
+        Raises:
+          ValueError: it is no position.
+        """
+        clips = state.get(CLIPS) if CLIPS in state else _whole(state.get(BATCHES)) * self._batch_size
+        self._go_to(_whole(clips))
+
+    def _go_to(self, clips: int) -> None:
+        self._clips = clips
+        starts = grain.MapDataset.range(min(clips, len(self._read)), len(self._read), self._batch_size)
+        self._batches = iter(starts.map(self._load).to_iter_dataset(self._options))
+
+    def _load(self, start: int) -> dict[str, np.ndarray]:
+        """This process's part of the batch that begins at a place of the stream."""
+        (index, count), size = self._part, min(self._batch_size, len(self._read) - start)
+        return self._read(range(start + index * size // count, start + (index + 1) * size // count))
+
+
+class _ReadClips:
+    """Turns places of the stream into clips, augmented.
+
+    Args:
+      dataset: the clips.
+      order: the index of the clip at each place.
+      seed, shift, gain: of the augmentation.
+    """
+
+    def __init__(self, dataset: Dataset, order: grain.MapDataset, seed: int, shift: int, gain: tuple[float, ...]):
+        self._dataset = dataset
+        self._order = order
         self._seed = seed
-        self._part = (process_index, process_count)
         self._shift = shift
         self._gain = gain
 
-    def __call__(self, k: int, indices: np.ndarray) -> dict:
-        index, count = self._part
-        first, last = index * len(indices) // count, (index + 1) * len(indices) // count
-        batch = self._dataset.read(indices[first:last])
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data."""
+        return self._dataset.fingerprint
+
+    def __call__(self, places: range) -> dict[str, np.ndarray]:
+        batch = self._dataset.read([self._order[place] for place in places])
         if self._shift or self._gain != (1.0, 1.0):
-            for row, audio in enumerate(batch["audio"]):
-                batch["audio"][row] = self._augment(audio, k * self._batch_size + first + row)
+            for row, place in enumerate(places):
+                batch["audio"][row] = self._augment(batch["audio"][row], place)
         return batch
 
-    def _augment(self, audio: np.ndarray, position: int) -> np.ndarray:
+    def _augment(self, audio: np.ndarray, place: int) -> np.ndarray:
         """Depends on the seed and the clip's place in the run only, so resuming repeats it."""
-        rng = np.random.default_rng((self._seed, position))
+        rng = np.random.default_rng((self._seed, place))
         offset = rng.integers(-self._shift, self._shift, endpoint=True)
         return np.clip(shifted(audio, offset) * np.float32(rng.uniform(*self._gain)), -1, 1)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < sys.maxsize:
+        raise ValueError(f"the data position is {value!r}, no number of clips")
+    return value
 
 
 def shifted(audio: np.ndarray, offset: int) -> np.ndarray:

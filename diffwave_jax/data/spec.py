@@ -1,13 +1,17 @@
 """What to prepare: the part of a config's `data` section that decides what the prepared clips are."""
 
 import dataclasses
+import math
+import numbers
 from pathlib import Path
 
 from diffwave_jax.cache import cache_folder
 from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
+from diffwave_jax.recording import RATES
 
 SOURCES = ("speech_commands", "folder")
+MAX_LENGTH = 2**26  # samples, 23 minutes at 48 kHz; as much as is read of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,10 +19,10 @@ class DataSpec:
     """The clips wanted: where they come from and how each is cut.
 
     Attributes:
-      archive: a folder or a tar archive; `None` for a download of Speech Commands v0.02.
+      archive: a folder, or a tar or zip archive; `None` for a download of Speech Commands v0.02.
       source: `"speech_commands"` (the official layout and lists) or `"folder"` (any audio files).
-      sample_rate: in Hz.
-      length: samples per clip; longer clips are cut, shorter ones zero-padded, both at the end.
+      sample_rate: in Hz, 1,000 to 1,000,000.
+      length: samples per clip, at most 2^26; longer clips are cut, shorter ones zero-padded, both at the end.
       trim_db: leading and trailing sound this many dB under the clip's peak is cut away; 0 keeps all.
       rms: root mean square every clip is scaled to, as far as its peak allows; 0 keeps the level.
       fade: samples over which every clip fades in and out, so that no trimmed or padded end is a click; 0 for not at
@@ -39,11 +43,17 @@ class DataSpec:
 
     def __post_init__(self):
         _check(self.source in SOURCES, "source", self.source, f"one of {', '.join(SOURCES)}")
-        _check(self.sample_rate > 0, "sample_rate", self.sample_rate, "a positive number of Hz")
-        _check(self.length > 0, "length", self.length, "a positive number of samples")
-        _check(self.trim_db >= 0, "trim_db", self.trim_db, "0 (off) or a positive number of dB")
-        _check(0 <= self.rms < 1, "rms", self.rms, "0 (off) or a level below 1")
-        _check(self.fade >= 0, "fade", self.fade, "0 (off) or a number of samples")
+        _check_whole("sample_rate", self.sample_rate, RATES, "Hz")
+        _check_whole("length", self.length, (1, MAX_LENGTH), "samples")
+        _check_whole("fade", self.fade, (0, MAX_LENGTH), "samples, 0 for none")
+        _check(
+            _is_number(self.trim_db) and self.trim_db >= 0,
+            "trim_db",
+            self.trim_db,
+            "0 (off) or a positive number of dB",
+        )
+        _check(_is_number(self.rms) and 0 <= self.rms < 1, "rms", self.rms, "0 (off) or a level below 1")
+        _check(all(isinstance(word, str) for word in self.classes), "classes", self.classes, "words")
         _check(len(set(self.classes)) == len(self.classes) > 0, "classes", self.classes, "distinct words")
         _check(bool(self.archive) or self.source != "folder", "archive", self.archive, "a folder of audio")
 
@@ -65,8 +75,14 @@ class DataSpec:
         """The archive's path, `None` for a download. Raises `UserError` where nothing is there."""
         if self.archive is None:
             return None
-        path = Path(self.archive).expanduser().resolve()
-        if not path.exists():
+        try:
+            path = Path(self.archive).expanduser().resolve()
+            exists = path.exists()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, no home folder, links in a circle
+            raise UserError(
+                f"data.archive: {self.archive!r} is no path ({error}); give a folder or a .tar.gz"
+            ) from error
+        if not exists:
             raise UserError(
                 f"data.archive: nothing found at {path}; give a folder or a .tar.gz, or leave the field "
                 "empty to download Speech Commands v0.02"
@@ -74,6 +90,16 @@ class DataSpec:
         return path
 
 
-def _check(condition, field, value, wanted):
+def _check_whole(field: str, value: object, limits: tuple[int, int], unit: str) -> None:
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    wanted = f"a whole number of {unit}, {limits[0]} to {limits[1]}"
+    _check(whole and limits[0] <= value <= limits[1], field, value, wanted)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _check(condition: bool, field: str, value: object, wanted: str) -> None:
     if not condition:
         raise UserError(f"data.{field} is {value!r}; it must be {wanted}")

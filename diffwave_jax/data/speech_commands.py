@@ -3,65 +3,98 @@
 Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018, arXiv:1804.03209.
 """
 
-import logging
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from filelock import FileLock
 
-from diffwave_jax.data import audio
-from diffwave_jax.data.archive import list_files
+from diffwave_jax import recording
+from diffwave_jax.data.listing import Files
 from diffwave_jax.data.spec import DataSpec
-from diffwave_jax.data.splits import LISTS, ClipFile, read_list, split_by_lists
+from diffwave_jax.data.splits import LISTS, ClipFile, Splits, is_list, read_list, split_by_lists
 from diffwave_jax.digits import DIGITS
+from diffwave_jax.download import OnProgress, Unreachable, download, sha256
 from diffwave_jax.errors import UserError
+from diffwave_jax.files import make_folder
+
+URL = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+SIZE = 2_428_923_189  # bytes
+SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
 
 SC09_TRAIN_CLIPS = 31158
 V002_LIST_LENGTHS = {"validation": 9981, "test": 11005}
 
-_log = logging.getLogger(__name__)
+
+def fetch(folder: Path, on_download: OnProgress | None = None) -> Path:
+    """Speech Commands v0.02 in `folder`, downloaded from its publisher if it is not there.
+
+    Args:
+      folder: made if need be; of several processes one downloads and the others wait.
+      on_download: called with (bytes done, bytes in all) meanwhile.
+
+    Raises:
+      UserError: it cannot be had, or is not the published file.
+    """
+    make_folder(folder)
+    target = folder / URL.rsplit("/", 1)[1]
+    with FileLock(folder / "lock"):
+        if not target.exists():
+            try:
+                download(URL, target, check=_check_download, on_progress=on_download, largest=SIZE)
+            except Unreachable as error:
+                raise UserError(f"{error}; fetch it another way, and give its path as data.archive") from error
+    return target
+
+
+def _check_download(part: Path) -> None:
+    size = part.stat().st_size
+    if (size, sha256(part)) != (SIZE, SHA256):
+        raise UserError(f"{URL} gave another file than the published one ({size:,} bytes), now removed; try again")
 
 
 def wanted(name: str, spec: DataSpec) -> bool:
     """Whether a file of the archive is one of the lists or a clip of a word asked for."""
     path = PurePosixPath(name)
     is_clip = len(path.parts) == 2 and path.parts[0] in spec.classes and path.suffix.lower() == ".wav"
-    return is_clip or name in LISTS.values()
+    return is_clip or is_list(name)
 
 
-def find(root: Path, spec: DataSpec) -> tuple[tuple[str, ...], dict[str, list[ClipFile]]]:
-    """Returns the labels' names and the clips by split."""
-    names = list_files(root, lambda name: wanted(name, spec) and name not in LISTS.values())
-    clips = [ClipFile(name, root / name, PurePosixPath(name).parts[0]) for name in names]
+def find(files: Files, spec: DataSpec) -> tuple[tuple[str, ...], Splits, list[str]]:
+    """Returns the labels' names, the clips by split, and remarks on what was found."""
+    clips = [ClipFile(name, path, _word(name)) for name, path in files.paths.items() if not is_list(name)]
     if not clips:
         raise UserError(
             f"data.archive: {spec.archive} has no clip of {', '.join(spec.classes)}; "
             "it must hold a folder of WAV files for each word"
         )
-    splits = split_by_lists(clips, root)
-    _check_size(len(splits["train"]), root, spec)
-    return spec.classes, splits
+    splits, remarks = split_by_lists(clips, files, concerns=lambda name: _word(name) in spec.classes)
+    return spec.classes, splits, [*remarks, *_check_size(len(splits["train"]), files, spec)]
 
 
-def read(clip: ClipFile, spec: DataSpec) -> np.ndarray:
-    """Returns a clip's float32 audio `(n,)`.
+def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns a clip's float32 audio `(n,)`, and remarks on it.
 
     Raises `UserError` where it is of another sample rate, `CorruptClipError` where it cannot be read.
     """
-    samples, rate = audio.read(clip.path)
-    if rate != spec.sample_rate:
+    found = recording.read(clip.path)
+    if found.sample_rate != spec.sample_rate:
         raise UserError(
-            f"{clip.name} is sampled at {rate} Hz but data.sample_rate is {spec.sample_rate} Hz; "
-            f"set data.sample_rate to {rate}, or data.source to 'folder' to resample"
+            f"{clip.name} is sampled at {found.sample_rate} Hz but data.sample_rate is {spec.sample_rate} Hz; "
+            f"set data.sample_rate to {found.sample_rate}, or data.source to 'folder' to resample"
         )
-    return samples
+    return found.samples, found.remarks
 
 
-def _check_size(num_train: int, root: Path, spec: DataSpec) -> None:
-    """Warns where v0.02, known by the length of its lists, is not whole."""
-    lengths = {split: len(read_list(root, split)) for split in LISTS}
+def _word(name: str) -> str:
+    return PurePosixPath(name).parts[0]
+
+
+def _check_size(num_train: int, files: Files, spec: DataSpec) -> list[str]:
+    """Tells where v0.02, known by the length of its lists, is not whole."""
+    lengths = {split: len(read_list(files, split)) for split in LISTS}
     if lengths == V002_LIST_LENGTHS and set(spec.classes) == set(DIGITS) and num_train != SC09_TRAIN_CLIPS:
-        _log.warning(
-            "data.archive: %d training clips found, but SC09 on Speech Commands v0.02 has %d; the copy is not whole",
-            num_train,
-            SC09_TRAIN_CLIPS,
-        )
+        return [
+            f"{num_train} training clips found, but SC09 on Speech Commands v0.02 has {SC09_TRAIN_CLIPS}; the copy is "
+            "not whole"
+        ]
+    return []

@@ -2,11 +2,19 @@
 
 import dataclasses
 import hashlib
+import unicodedata
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+
+from diffwave_jax.data.listing import Files
+from diffwave_jax.errors import UserError
 
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 SPLITS = ("train", *LISTS)
 UNLISTED_SHARE = 20
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+Splits = dict[str, list["ClipFile"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,28 +32,76 @@ class ClipFile:
         return speaker if separator else ""
 
 
-def split_by_lists(clips: list[ClipFile], root: Path) -> dict[str, list[ClipFile]]:
-    """Splits by the layout's lists of held-out clips: what neither names is `train`."""
-    held_out = {name: split for split in LISTS for name in read_list(root, split)}
+def is_list(name: str) -> bool:
+    """Whether a file's name is that of a list of held-out clips."""
+    return name in LISTS.values()
+
+
+def has_lists(files: Files) -> bool:
+    """Whether the data set says itself which clips are held out."""
+    return any(map(is_list, files.paths))
+
+
+def split_by_lists(
+    clips: list[ClipFile], files: Files, concerns: Callable[[str], bool] = lambda name: True
+) -> tuple[Splits, list[str]]:
+    """Splits by the layout's lists of held-out clips: what neither names is `train`.
+
+    Args:
+      clips: all of them.
+      files: the data set's, the lists among them.
+      concerns: whether a name in a list should be that of a clip.
+
+    Returns:
+      The clips by split, and a remark for each list that names clips that are not there.
+    """
+    held_out, remarks = {}, []
+    known = {unicodedata.normalize("NFC", clip.name): clip.name for clip in clips}
+    for split, file in LISTS.items():
+        found = [_match(line, known) for line in read_list(files, split)]
+        held_out |= {name: split for name, there in found if there}
+        missing = [name for name, there in found if not there and concerns(name)]
+        if missing:
+            remarks.append(f"{file} names {len(missing)} files that are not there, such as {missing[0]}")
     splits = {split: [] for split in SPLITS}
     for clip in clips:
         splits[held_out.get(clip.name, "train")].append(clip)
-    return splits
+    return splits, remarks
 
 
-def split_by_name(clips: list[ClipFile]) -> dict[str, list[ClipFile]]:
+def split_by_name(clips: list[ClipFile]) -> Splits:
     """Holds out a twentieth for validation and one for the test, chosen by a digest of the name."""
-    ranked = sorted(clips, key=lambda clip: hashlib.sha256(clip.name.encode()).digest())
+    ranked = sorted(clips, key=lambda clip: hashlib.sha256(name_bytes(clip.name)).digest())
     share = len(clips) // UNLISTED_SHARE
     return {"train": ranked[2 * share :], "validation": ranked[:share], "test": ranked[share : 2 * share]}
 
 
-def has_lists(root: Path) -> bool:
-    """Whether the folder says itself which clips are held out."""
-    return any((root / name).exists() for name in LISTS.values())
+def name_bytes(name: str) -> bytes:
+    """A file's name as it stands on a disk, where it need not be UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
 
 
-def read_list(root: Path, split: str) -> list[str]:
-    """The clips that a list names, `[]` where there is no list."""
-    path = root / LISTS[split]
-    return [line.removeprefix("./") for line in path.read_text().splitlines()] if path.exists() else []
+def read_list(files: Files, split: str) -> list[bytes]:
+    """The lines of a list that are not empty, in UTF-8 where they were in UTF-16; `[]` where there is no list."""
+    path = files.paths.get(LISTS[split])
+    if path is None:
+        return []
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"data.archive: {path} cannot be read ({error.strerror}); see to it, or remove it") from error
+    if content.startswith(UTF16):
+        content = content.decode("utf-16", "replace").encode("utf-8", "replace")
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    return [line for line in lines if line.strip()]
+
+
+def _match(line: bytes, known: dict[str, str]) -> tuple[str, bool]:
+    """The clip that a line means, by its name as it stands or with what editors and Windows make of it."""
+    readings = (line.decode("utf-8", "surrogateescape"), line.decode("latin-1"))
+    for text in readings:
+        for form in (text, text.strip(), text.strip().replace("\\", "/")):
+            name = known.get(unicodedata.normalize("NFC", form.removeprefix("./")))
+            if name is not None:
+                return name, True
+    return readings[0].strip().replace("\\", "/").removeprefix("./"), False

@@ -140,7 +140,7 @@ def test_only_corrupt_clips_are_an_error(config, layout):
 
 def test_a_cache_that_cannot_be_written_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"data\.data_dir: .*file cannot be written \(Not a directory\); name another"):
+    with pytest.raises(UserError, match=r"file/.* cannot be written \(Not a directory; .* MB free\): make room"):
         open_dataset(config | {"data_dir": str(tmp_path / "file")})
 
 
