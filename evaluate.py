@@ -29,8 +29,8 @@ TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classif
 def main(options: argparse.Namespace) -> None:
     """Gets the clips, scores them and prints the table."""
     recogniser = load_classifier(options)
-    with progress_bar("reference") as progress:
-        reference = load_reference(options.reference, recogniser, options.archive, progress)
+    with cli.DownloadBar() as download, progress_bar("reference") as progress:
+        reference = load_reference(options.reference, recogniser, options.archive, progress, download.show)
     clips = get_clips(options, recogniser)
     with progress_bar("listening") as progress:
         report = evaluate(

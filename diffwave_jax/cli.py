@@ -106,6 +106,7 @@ class Console:
         self._bar: tqdm | None = None  # comes with the first step, below the bar of the preparation
         self._shown: dict[str, str] = {}
         self._preparation = ClipBar()
+        self._download = DownloadBar()
 
     def message(self, text: str) -> None:
         """Prints one line above the bar."""
@@ -121,6 +122,12 @@ class Console:
             self._bar.initial = step  # where a run continues; the bar's speed is that of the steps from here on
         self._bar.update(step - self._bar.n)
 
+    def downloading(self, done: int, total: int | None) -> None:
+        """Shows a bar, or a line now and then, until the data is downloaded."""
+        self._download.show(done, total)
+        if done == total:
+            self._download.close()
+
     def preparing(self, done: int, total: int) -> None:
         """Shows a bar, or a line now and then, until all clips are prepared."""
         self._preparation.show(done, total)
@@ -130,6 +137,7 @@ class Console:
     def end(self) -> None:
         """Leaves the bars as they are."""
         self._preparation.close()
+        self._download.close()
         if self._bar is not None:
             self._bar.close()
 
@@ -182,13 +190,20 @@ class ClipBar:
 class DownloadBar:
     """Shows how far a download is; a line now and then in a log."""
 
+    def __init__(self):
+        self._bar: tqdm | None = None
+
     def __enter__(self) -> "DownloadBar":
-        self._bar = None
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the bar as it is, if there is one; `show` would start another."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
     def show(self, done: int, total: int | None) -> None:
         """Moves the bar to `done` of `total` bytes."""

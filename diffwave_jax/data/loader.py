@@ -87,8 +87,9 @@ class Loader:
         Raises:
           ValueError: it is no position.
         """
-        clips = state.get(CLIPS) if CLIPS in state else _whole(state.get(BATCHES)) * self._batch_size
-        self._go_to(_whole(clips))
+        if not isinstance(state, dict):
+            raise ValueError(f"the data position is {state!r}, no dict")
+        self._go_to(_whole(state[CLIPS] if CLIPS in state else _whole(state.get(BATCHES)) * self._batch_size))
 
     def _go_to(self, clips: int) -> None:
         self._clips = clips

@@ -1,18 +1,23 @@
 """Clips to evaluate, from a folder of audio files."""
 
 import dataclasses
+import logging
 import re
 from pathlib import Path
 
 import numpy as np
 
-from diffwave_jax.data import audio as files
-from diffwave_jax.errors import UserError
+from diffwave_jax import recording
+from diffwave_jax.data.listing import list_folder
+from diffwave_jax.errors import UserError, printable
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.generation.choices import class_names
 from diffwave_jax.generation.generator import Generator
 
 SUFFIXES = (".wav", ".flac", ".ogg")
+SPARE_SECONDS = 60.0  # read beyond a clip's length, so that resampling sees what follows
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Clips:
 def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None = None) -> Clips:
     """Reads every audio file below a folder, of any sample rate and length, in the order of their names.
 
+    Hidden files are left alone, and a file that links lead to counts once.
+
     A clip's label is the number in a name like `00003_digit7.wav`, or the word that its folder is named after.
 
     Args:
@@ -45,7 +52,12 @@ def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None 
     """
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: give a folder of WAV files, or --checkpoint to sample from a model")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = list_folder(folder, lambda name: Path(name).suffix.lower() in SUFFIXES)
+    for name, reason in found.left_out.items():
+        raise UserError(f"{folder / name} cannot be read as audio ({reason}): remove it from the folder")
+    for remark in found.remarks:
+        _log.warning(printable(f"{folder}: {remark}"))
+    paths = [folder / name for name in found.paths]
     if not paths:
         raise UserError(f"no audio in {folder}: it must hold files ending in {', '.join(SUFFIXES)}")
     audio = np.empty((len(paths), recogniser.length), np.float32)
@@ -99,7 +111,9 @@ def label_of(path: Path, classes: tuple[str, ...]) -> int | None:
 
 def _read(path: Path, recogniser: Recogniser) -> np.ndarray:
     try:
-        samples, rate = files.read(path)
-    except files.CorruptClipError as error:
+        found = recording.read(path, recogniser.length / recogniser.sample_rate + SPARE_SECONDS)
+    except recording.CorruptClipError as error:
         raise UserError(f"{path} cannot be read as audio ({error}): remove it from the folder") from error
-    return recogniser.fit(samples, rate)
+    for remark in found.remarks:
+        _log.warning(printable(f"{path} {remark}"))
+    return recogniser.fit(found.samples, found.sample_rate)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ from numpy.typing import DTypeLike
 
 from diffwave_jax.data import DataSpec, open_dataset
 from diffwave_jax.data.archive import content_key
-from diffwave_jax.errors import UserError
+from diffwave_jax.download import OnProgress
+from diffwave_jax.errors import UserError, printable
 from diffwave_jax.evaluation.recognition import BUNDLED, Progress, Recogniser, Recognition
-from diffwave_jax.files import complete
+from diffwave_jax.files import complete, make_folder
 
 SETS = {
     "sc09": {"source": "speech_commands", "sample_rate": 16000, "length": 16000},
     "fsdd": {"source": "speech_commands", "sample_rate": 8000, "length": 8000},
 }
 CHUNK = 500  # clips in memory at once
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,13 @@ class Reference:
     test: Heard
 
 
-def load_reference(name: str, recogniser: Recogniser, archive: str = "", progress: Progress | None = None) -> Reference:
+def load_reference(
+    name: str,
+    recogniser: Recogniser,
+    archive: str = "",
+    progress: Progress | None = None,
+    on_download: OnProgress | None = None,
+) -> Reference:
     """The reference of a name in `SETS`, or of any archive or folder with a folder of audio for each word.
 
     What the classifier hears is kept beside the prepared clips, one file for each classifier. FSDD's, as the bundled
@@ -55,9 +65,10 @@ def load_reference(name: str, recogniser: Recogniser, archive: str = "", progres
       recogniser: the classifier.
       archive: path of the named data; empty for a download of Speech Commands v0.02.
       progress: called with (clips done, clips in all) while the classifier listens.
+      on_download: called with (bytes done, bytes in all) during a download.
 
     Raises:
-      UserError: the data is missing, or needs an archive.
+      UserError: the data is missing, needs an archive, or what is heard cannot be kept.
     """
     if name == "fsdd" and not archive:
         return _bundled(recogniser)
@@ -65,9 +76,15 @@ def load_reference(name: str, recogniser: Recogniser, archive: str = "", progres
     fields = SETS.get(name, any_folder)
     spec = DataSpec(archive=(archive if name in SETS else name) or None, classes=recogniser.classes, **fields)
     path = spec.cache / "references" / f"{_key(spec, recogniser)}.npz"
-    if not path.exists():
-        save(path, {split: _hear(spec, split, recogniser, progress) for split in ("train", "test")}, recogniser)
-    return _read(name, path)
+    if path.exists():
+        try:
+            return _read(name, path)
+        except Exception as error:  # zip, zlib and NumPy each have their own for damaged files
+            _log.warning(printable(f"{path} is damaged ({error}) and is made anew"))
+    make_folder(path.parent)  # before the work, in case it cannot be made
+    splits = {split: _hear(spec, split, recogniser, progress, on_download) for split in ("train", "test")}
+    save(path, splits, recogniser)
+    return Reference(name, **splits)
 
 
 def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype: DTypeLike = np.float32) -> None:
@@ -106,8 +123,10 @@ def _read(name: str, path: Path) -> Reference:
     return Reference(name, **splits)
 
 
-def _hear(spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress | None) -> Heard:
-    dataset = open_dataset(dataclasses.asdict(spec), split)
+def _hear(
+    spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress | None, on_download: OnProgress | None
+) -> Heard:
+    dataset = open_dataset(dataclasses.asdict(spec), split, on_download=on_download)
     if dataset.classes != recogniser.classes:
         words = ", ".join(recogniser.classes)
         raise UserError(f"the reference {spec.archive} must have a folder of audio for each of {words}")

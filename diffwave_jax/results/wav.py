@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,12 +13,16 @@ import librosa
 import numpy as np
 import soundfile
 
-from diffwave_jax.errors import UserError
+from diffwave_jax import recording
+from diffwave_jax.errors import UserError, printable
 from diffwave_jax.files import complete
 
 FULL_SCALE = 32768  # of PCM16: -1 to 1 - 1 / FULL_SCALE
 NORMALIZED_PEAK = 0.95
 RIFF = struct.Struct("<4sI4s")  # how a WAV file begins: "RIFF", the bytes after these 8, "WAVE"
+SPARE_SECONDS = 60.0  # of a recording that are read beyond what a model takes
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,18 +123,20 @@ def _record(file: soundfile.SoundFile) -> dict:
 def read_recording(path: Path, sample_rate: int, length: int) -> np.ndarray:
     """Any recording as a model takes it: mono, resampled, zero-padded at its end to (length,) float32.
 
+    What is odd about the file, such as that its end is missing, is logged.
+
     Raises:
       UserError: it cannot be read, is empty, is longer than the model's clips, or has samples that are no numbers.
     """
     try:
-        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
+        found = recording.read(path, length / sample_rate + SPARE_SECONDS)
+    except recording.CorruptClipError as error:
         raise UserError(f"{path} cannot be read as audio ({error}): give a WAV file") from error
-    if not np.all(np.isfinite(audio)):
-        raise UserError(f"{path} has samples that are not finite numbers: write it again")
-    mono = librosa.resample(audio.mean(axis=1), orig_sr=rate, target_sr=sample_rate)
-    if not 0 < len(mono) <= length:
+    for remark in found.remarks:
+        _log.warning(printable(f"{path} {remark}"))
+    mono = librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=sample_rate)
+    if len(mono) > length:
         raise UserError(
-            f"{path} lasts {len(audio) / rate:.2f} s; this model's clips last {length / sample_rate:.2f} s: cut it"
+            f"{path} lasts {found.seconds:.2f} s or more; this model's clips last {length / sample_rate:.2f} s: cut it"
         )
     return np.pad(mono, (0, length - len(mono)))

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffwave_jax.data import Dataset, make_loader, open_dataset
+from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.step import shardings
 from diffwave_jax.training.tasks import Batch
@@ -27,16 +28,23 @@ class Feed:
       config: the run's config.
       mesh: from `data_mesh`.
       progress: called with (clips done, clips in all) while the data set is prepared.
+      on_download: called with (bytes done, bytes in all) while it is downloaded.
 
     Raises:
       UserError: the batch does not divide among the devices, or the data is missing or has other classes.
     """
 
-    def __init__(self, config: ConfigDict, mesh: Mesh, progress: Callable[[int, int], None] | None = None):
+    def __init__(
+        self,
+        config: ConfigDict,
+        mesh: Mesh,
+        progress: Callable[[int, int], None] | None = None,
+        on_download: OnProgress | None = None,
+    ):
         self._mesh = mesh
         self._batch_size = config.train.batch_size
         _check_batch_size(config, mesh)
-        self.dataset = open_dataset(config.data, "train", progress=progress)
+        self.dataset = open_dataset(config.data, "train", progress=progress, on_download=on_download)
         _check_classes(config.model.n_classes, self.dataset)
         self._batches = make_loader(
             self.dataset,
@@ -56,9 +64,15 @@ class Feed:
         """Where the next batch starts, the same in every process."""
         return self._batches.get_state()
 
-    def seek(self, position: dict) -> None:
-        """Goes to what `position` returned."""
+    def seek(self, position: dict, report: Callable[[str], None]) -> None:
+        """Goes to what `position` returned, for whatever batch size; reports where the data is another than then.
+
+        Raises:
+          ValueError: it is no position.
+        """
         self._batches.set_state(position)
+        if position.get("data", "") not in ("", self.dataset.fingerprint):
+            report("the data is not what this run was trained on so far: it goes on with the data that it finds now")
 
 
 def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:

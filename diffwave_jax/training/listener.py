@@ -6,6 +6,9 @@ import numpy as np
 class Listener:
     """Told of a run's progress; by default it lets everything pass."""
 
+    def downloading(self, done: int, total: int | None) -> None:
+        """So many bytes of the data are downloaded; the total is None where the server does not say."""
+
     def preparing(self, done: int, total: int) -> None:
         """So many clips of the data set are prepared."""
 

@@ -42,7 +42,12 @@ class Run:
         self._optimizer = make_optimizer(train)
         self._graph, self._shapes = weights.abstract(self._network)
         self._preview = Preview(config) if train.sample_every else None
-        self._feed = Feed(config, self._mesh, progress=lambda done, total: self._tell("preparing", done, total))
+        self._feed = Feed(
+            config,
+            self._mesh,
+            progress=lambda done, total: self._tell("preparing", done, total),
+            on_download=lambda done, total: self._tell("downloading", done, total),
+        )
         self._validation_batches = validation_batches(config, self._mesh) if train.validate_every else []
         self._checkpoints = RunCheckpoints(workdir, config, self._say)
         self._meter = Meter(train.batch_size)
@@ -93,7 +98,7 @@ class Run:
         else:
             state, position = restored
             if position is not None:
-                self._feed.seek(position)
+                self._feed.seek(position, self._say)
             done = int(state.step) >= train.num_steps
             self._say(f"step {state.step} is the last: nothing to do" if done else f"continuing from step {state.step}")
         self._tell("step", int(state.step))
