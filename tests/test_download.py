@@ -201,9 +201,7 @@ def test_a_redirection_is_followed(target):
 def test_https_stays_https():
     request = urllib.request.Request("https://example.org/model.pt")
     redirects = download_module._SafeRedirects()
-    with pytest.raises(
-        Unreachable, match=r"redirects to http://example\.org/model\.pt, which is not followed"
-    ):
+    with pytest.raises(Unreachable, match=r"redirects to http://example\.org/model\.pt, which is not followed"):
         redirects.redirect_request(request, None, 302, "Found", {}, "http://example.org/model.pt")
     followed = redirects.redirect_request(request, None, 302, "Found", {}, "https://example.org/elsewhere.pt")
     assert followed.full_url == "https://example.org/elsewhere.pt"

@@ -6,6 +6,7 @@ and what it unpacks to is bounded by its own size.
 
 import bz2
 import contextlib
+import errno
 import gzip
 import hashlib
 import lzma
@@ -227,7 +228,7 @@ def _reading(path: Path) -> Iterator[None]:
             raise UserError(
                 f"data.archive: {path} cannot be read ({reason}); unpack it, and give the folder"
             ) from error
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a seek to nowhere
             raise UserError(f"data.archive: {path} cannot be read ({error.strerror}); see to it") from error
         raise UserError(
             f"data.archive: {path} is no intact {_kind(path)} archive ({reason}); fetch it again"
