@@ -56,11 +56,14 @@ def split_by_lists(
       The clips by split, and a remark for each list that names clips that are not there.
     """
     held_out, remarks = {}, []
-    known = {unicodedata.normalize("NFC", clip.name): clip.name for clip in clips}
+    exact = {name_bytes(clip.name): clip.name for clip in clips}
+    alike = {_canonical(name): clip_name for name, clip_name in exact.items()}
     for split, file in LISTS.items():
-        found = [_match(line, known) for line in read_list(files, split)]
-        held_out |= {name: split for name, there in found if there}
-        missing = [name for name, there in found if not there and concerns(name)]
+        lines = read_list(files, split)
+        found = [exact.get(line) or alike.get(_canonical(line)) for line in lines]
+        held_out |= {name: split for name in found if name}
+        missing = [_canonical(line) for line, name in zip(lines, found, strict=True) if not name]
+        missing = [name for name in missing if concerns(name)]
         if missing:
             remarks.append(f"{file} names {len(missing)} files that are not there, such as {missing[0]}")
     splits = {split: [] for split in SPLITS}
@@ -96,12 +99,11 @@ def read_list(files: Files, split: str) -> list[bytes]:
     return [line for line in lines if line.strip()]
 
 
-def _match(line: bytes, known: dict[str, str]) -> tuple[str, bool]:
-    """The clip that a line means, by its name as it stands or with what editors and Windows make of it."""
-    readings = (line.decode("utf-8", "surrogateescape"), line.decode("latin-1"))
-    for text in readings:
-        for form in (text, text.strip(), text.strip().replace("\\", "/")):
-            name = known.get(unicodedata.normalize("NFC", form.removeprefix("./")))
-            if name is not None:
-                return name, True
-    return readings[0].strip().replace("\\", "/").removeprefix("./"), False
+def _canonical(name: bytes) -> str:
+    """A name without what editors, Windows and file systems make of it: two that differ only in that are the same."""
+    name = name.strip().replace(b"\\", b"/").removeprefix(b"./")
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        text = name.decode("latin-1")
+    return unicodedata.normalize("NFC", text)

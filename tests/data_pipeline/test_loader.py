@@ -2,9 +2,7 @@ import json
 
 import chex
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
-from grain.checkpoint import CheckpointRestore, CheckpointSave
 
 from diffwave_jax.data import make_loader
 from diffwave_jax.data.loader import shifted
@@ -80,16 +78,41 @@ def test_the_position_is_the_same_in_every_process(ten_clips):
     assert loaders[0].get_state() == loaders[1].get_state()
 
 
-def test_orbax_saves_and_restores_the_position(ten_clips, tmp_path):
+@pytest.mark.parametrize(("before", "after"), [(8, 4), (4, 8), (6, 10)])
+def test_continuing_with_another_batch_size_loses_and_repeats_no_clip(ten_clips, before, after):
+    whole = joined(take(make_loader(ten_clips, batch_size=1, seed=0, **AUGMENTED), 3 * before + 3 * after))
+    first = make_loader(ten_clips, batch_size=before, seed=0, **AUGMENTED)
+    parts = take(first, 3)
+    second = make_loader(ten_clips, batch_size=after, seed=0, **AUGMENTED)
+    second.set_state(first.get_state())
+    chex.assert_trees_all_equal(joined(parts + take(second, 3)), whole)
+
+
+def test_processes_share_the_batches_also_from_the_middle_of_one(ten_clips):
+    loaders = [make_loader(ten_clips, batch_size=4, seed=0, process_index=p, process_count=2) for p in range(2)]
+    whole = make_loader(ten_clips, batch_size=4, seed=0)
+    for loader in (*loaders, whole):
+        loader.set_state({"clips": 7})
+    for _ in range(3):
+        chex.assert_trees_all_equal(next(whole), joined([next(loader) for loader in loaders]))
+
+
+def test_positions_of_before_count_batches(ten_clips):
     loader = make_loader(ten_clips, batch_size=4, seed=0)
     take(loader, 3)
-    with ocp.CheckpointManager(tmp_path) as manager:
-        manager.save(3, args=ocp.args.Composite(data=CheckpointSave(loader)))
-        manager.wait_until_finished()
-        expected = next(loader)
-        resumed = make_loader(ten_clips, batch_size=4, seed=0)
-        manager.restore(3, args=ocp.args.Composite(data=CheckpointRestore(resumed)))
-    chex.assert_trees_all_equal(next(resumed), expected)
+    resumed = make_loader(ten_clips, batch_size=4, seed=0)
+    resumed.set_state({"next_index": 3})
+    assert resumed.get_state() == loader.get_state() == {"clips": 12, "data": ten_clips.fingerprint}
+    chex.assert_trees_all_equal(next(resumed), next(loader))
+
+
+@pytest.mark.parametrize(
+    "state", [-5, "x", {}, {"clips": -5}, {"clips": "x"}, {"clips": 1.5}, {"next_index": True}, []]
+)
+def test_what_is_no_position_is_a_value_error(ten_clips, state):
+    loader = make_loader(ten_clips, batch_size=4, seed=0)
+    with pytest.raises(ValueError, match="the data position is"):
+        loader.set_state(state)
 
 
 def test_one_epoch_in_the_data_s_order(ten_clips):

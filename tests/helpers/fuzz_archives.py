@@ -93,7 +93,7 @@ def _is_read(clip, spec) -> bool:
 
 
 def fuzz(count: int, seed: int = 0) -> tuple[Counter, list[str], float]:
-    """Prepares the originals and mutants; returns the count of each outcome, what went wrong, and the longest time in seconds."""
+    """Prepares the originals and mutants; returns the count of each outcome, what went wrong, the longest time."""
     rng, originals = random.Random(seed), small_archives()
     outcomes, failures, longest = Counter(), [], 0.0
     with tempfile.TemporaryDirectory() as root:
