@@ -23,7 +23,7 @@ from diffwave_jax.data.report import Report
 from diffwave_jax.data.spec import DataSpec
 from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError, printable
-from diffwave_jax.files import make_folder, writing
+from diffwave_jax.files import cannot_write, make_folder, writing
 from diffwave_jax.models import labels
 
 BUILDERS = {"speech_commands": SC09, "folder": AudioFolder}
@@ -166,7 +166,7 @@ def _prepared(spec: DataSpec, progress: Progress | None, on_download: OnProgress
             return found
         if found:
             _log.warning(printable(f"data.data_dir: {folder} is damaged ({found}) and is prepared anew"))
-        with writing(folder), _quiet():
+        with _writing(folder), _quiet():
             _clear(folder, builder_class)
             make().download_and_prepare(download_dir=spec.cache / "downloads")
         found = _opened(make, folder)
@@ -206,6 +206,18 @@ def _clear(folder: Path, builder_class: type[ClipBuilder]) -> None:
     for leftover in [*folder.glob(f"{UNPACKED}*"), folder / builder_class.name]:
         if leftover.exists():
             shutil.rmtree(leftover)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """As `files.writing`, for what ArrayRecord says where it cannot write a file in the folder too."""
+    try:
+        with writing(folder):
+            yield
+    except RuntimeError as error:
+        if f"writing {folder}" not in str(error):
+            raise
+        raise cannot_write(folder, RuntimeError(str(error).partition("; writing ")[0])) from error
 
 
 def _text(name: bytes) -> str:

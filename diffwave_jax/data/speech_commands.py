@@ -86,7 +86,7 @@ def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _word(name: str) -> str:
-    return PurePosixPath(name).parts[0]
+    return next(iter(PurePosixPath(name).parts), "")
 
 
 def _check_size(num_train: int, files: Files, spec: DataSpec) -> list[str]:

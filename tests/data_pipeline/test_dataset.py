@@ -1,6 +1,8 @@
 import json
 import logging
 import os
+import re
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ import pytest
 
 from diffwave_jax.data import open_dataset
 from diffwave_jax.errors import UserError
-from tests.helpers.audio_files import write_layout
+from tests.helpers.audio_files import pack, write_layout, write_wav
 
 
 @pytest.fixture
@@ -142,6 +144,99 @@ def test_a_cache_that_cannot_be_written_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/.* cannot be written \(Not a directory; .* MB free\): make room"):
         open_dataset(config | {"data_dir": str(tmp_path / "file")})
+
+
+def spoil(finished, what):
+    """Damages a finished preparation."""
+    records = next(finished.glob("*train.array_record*"))
+    if what == "cut records":
+        records.write_bytes(records.read_bytes()[: records.stat().st_size // 2])
+    elif what == "empty records":
+        records.write_bytes(b"")
+    elif what == "no records":
+        records.unlink()
+    else:
+        (finished / what).write_text("{")
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["cut records", "empty records", "no records", "clips.json", "dataset_info.json"],
+)
+def test_damaged_prepared_data_is_named_and_prepared_anew(config, caplog, what):
+    expected = open_dataset(config).read(range(6))
+    (finished,) = prepared(config)
+    spoil(finished, what)
+    with caplog.at_level(logging.WARNING):
+        chex.assert_trees_all_equal(open_dataset(config).read(range(6)), expected)
+    assert f"data.data_dir: {finished.parents[1]} is damaged (" in caplog.text and "prepared anew" in caplog.text
+    caplog.clear()
+    open_dataset(config)
+    assert not caplog.text
+
+
+def test_flipped_bytes_of_records_never_pass_for_data(config):
+    expected = open_dataset(config).read(range(6))
+    records = next(prepared(config)[0].glob("*train.array_record*"))
+    content = records.read_bytes()
+    refused = 0
+    for place in range(70, 2000, 90):
+        records.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            found = open_dataset(config).read(range(6))
+        except UserError as error:
+            wanted = r"the prepared clips in .* are damaged \(.*\): remove this folder, and they are prepared anew"
+            assert re.fullmatch(wanted, str(error))
+            refused += 1
+        else:
+            chex.assert_trees_all_equal(found, expected)
+    assert refused > 2
+
+
+def test_opening_prepared_data_writes_nothing(config, monkeypatch):
+    expected = open_dataset(config).read(range(6))
+
+    def tree():
+        return {path: path.stat().st_mtime_ns for path in Path(config["data_dir"]).rglob("*")}
+
+    next(Path(config["data_dir"]).glob("*/lock")).unlink()
+    before = tree()
+    monkeypatch.setattr("builtins.open", read_only(open))
+    chex.assert_trees_all_equal(open_dataset(config).read(range(6)), expected)
+    assert tree() == before
+
+
+def read_only(opener):
+    def open_(file, mode="r", *args, **kwargs):
+        if set(mode) & set("wax+"):
+            raise OSError(30, "Read-only file system", file)
+        return opener(file, mode, *args, **kwargs)
+
+    return open_
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_a_full_disk_is_one_clear_line(config, layout, tmp_path, form):
+    for index in range(4):
+        write_wav(layout / "zero" / f"x{index}_nohash_0.wav", np.random.default_rng(index).uniform(-1, 1, 16000))
+    archive = layout if form == "folder" else pack(layout, tmp_path / "x.tar")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # fails as a full disk does, with other words
+    try:
+        with pytest.raises(UserError, match=r"cannot be written \(.*File too large; .* MB free\)") as caught:
+            open_dataset(config | {"archive": str(archive), "length": 16000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).isprintable() and config["data_dir"] in str(caught.value)
+    assert {path.name for path in Path(config["data_dir"]).rglob("*") if path.is_file()} == {"lock"}
+
+
+def test_the_fingerprint_is_the_content_s(config, layout, tmp_path):
+    folder = open_dataset(config).fingerprint
+    packed = open_dataset(config | {"archive": str(pack(layout, tmp_path / "x.tar.gz"))}).fingerprint
+    assert folder == packed
+    write_wav(layout / "zero" / "s0_nohash_0.wav", np.zeros(10))
+    assert open_dataset(config).fingerprint != folder
 
 
 def test_nothing_is_printed(config, capfd):

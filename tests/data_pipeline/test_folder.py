@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from diffwave_jax.data import open_dataset
+from diffwave_jax.data import folder, open_dataset
 from diffwave_jax.errors import UserError
 from tests.helpers.audio_files import RATE, pack, tone, write_layout, write_wav
 
@@ -92,3 +92,81 @@ def test_what_no_decoder_knows_is_left_out(tmp_path, config):
     write_wav(tmp_path / "top" / "good.wav", tone())
     (tmp_path / "top" / "bad.mp3").write_bytes(b"noise" * 1000)
     assert list(open_folder(config, tmp_path / "top").skipped) == ["bad.mp3"]
+
+
+def found(dataset):
+    """The class of each clip by its file's name."""
+    return {dataset.clip(index)["name"]: dataset[index]["label"] for index in range(len(dataset))}
+
+
+@pytest.mark.parametrize("name", ["[1]", "a*b?", "{x}", "back\\slash", "x[1:3]", "caf\udce9"])
+def test_a_folder_of_any_name_works(tmp_path, config, name):
+    write_wav(tmp_path / name / "1.wav", tone())
+    data_dir = str(tmp_path / "prepared" / name) if name.isprintable() else config["data_dir"]
+    for _ in range(2):
+        assert found(open_folder(config | {"data_dir": data_dir}, tmp_path / name)) == {"1.wav": 0}
+
+
+def test_names_that_are_not_utf_8_survive(tmp_path, config):
+    for name in ("caf\udce9/\udcff.wav", "tea/1.wav", "back\\1.wav", "back/1.wav"):
+        write_wav(tmp_path / "a.wav", tone())
+        (tmp_path / "top" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a.wav").rename(tmp_path / "top" / name)
+    (tmp_path / "top" / "back\\1.wav").rename(tmp_path / "top" / "tea" / "back\\1.wav")
+    for _ in range(2):
+        dataset = open_folder(config, tmp_path / "top")
+        assert dataset.classes == ("back", "caf\udce9", "tea")
+        assert found(dataset) == {"caf\udce9/\udcff.wav": 1, "tea/1.wav": 2, "tea/back\\1.wav": 2, "back/1.wav": 0}
+
+
+def test_names_of_classes_are_kept_exactly(tmp_path, config):
+    classes = (" ", "a\nb", "cat ", "\x1b[2J", "dog")
+    for name in classes:
+        write_wav(tmp_path / "top" / name / "1.wav", tone())
+    for _ in range(2):
+        assert open_folder(config, tmp_path / "top").classes == tuple(sorted(classes))
+
+
+def test_what_is_wrong_with_files_is_told_each_time(tmp_path, config, caplog):
+    root = tmp_path / "top"
+    write_wav(root / "good.wav", tone())
+    write_wav(root / "integers.wav", 32768 * tone(), subtype="FLOAT")
+    write_wav(root / "loud.wav", 3 * tone(), subtype="FLOAT")
+    write_wav(root / "rate.wav", tone(), 1)
+    whole = write_wav(root / "cut.wav", tone())
+    whole.write_bytes(whole.read_bytes()[:-8])
+    (root / "again").symlink_to(".")
+    (root / "nothing.wav").symlink_to("nowhere")
+    for _ in range(2):
+        caplog.clear()
+        dataset = open_folder(config, root, length=800)
+        clips = {dataset.clip(index)["name"]: dataset[index]["audio"] for index in range(len(dataset))}
+        assert sorted(clips) == ["cut.wav", "good.wav", "integers.wav", "loud.wav"]
+        # one step of int16, to which libsndfile rounds down and we to the nearest
+        np.testing.assert_allclose(clips["integers.wav"], clips["good.wav"], rtol=0, atol=2**-15)
+        np.testing.assert_array_equal(clips["cut.wav"], [*clips["good.wav"][:-4], 0, 0, 0, 0])
+        clipped = np.abs(3 * tone()) > 1
+        share = f"{clipped.sum() / (4 * 800):.2%}"
+        assert clips["loud.wav"].max() == 1 - 2**-15
+        for line in (
+            "1 links lead to files or folders that are there already",
+            "2 of 6 clips cannot be read and are left out: nothing.wav (a link that leads nowhere: No such file",
+            "rate.wav (claims a sample rate of 1 Hz; audio has 1000 to 1000000)",
+            "3 of 6 clips are not as they should be: cut.wav (ends after 1592 of 1600 bytes of audio); integers.wav",
+            f"loud.wav ({clipped.sum()} samples lie beyond full scale and are clipped)",
+            f"{share} of all samples lay beyond full scale and are clipped",
+        ):
+            assert line in caplog.text
+
+
+def test_a_file_that_vanishes_meanwhile_is_left_out(tmp_path, config, monkeypatch):
+    for name in ("a.wav", "b.wav"):
+        write_wav(tmp_path / "top" / name, tone())
+    split = folder.split_by_name
+
+    def vanish(clips):
+        (tmp_path / "top" / "b.wav").unlink()
+        return split(clips)
+
+    monkeypatch.setattr(folder, "split_by_name", vanish)
+    assert open_folder(config, tmp_path / "top").skipped == {"b.wav": "No such file or directory"}

@@ -25,7 +25,7 @@ def tone(seconds: float = 0.05, rate: int = RATE, frequency: float = 440.0) -> n
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate, subtype=subtype)
+    soundfile.write(os.fsencode(path), samples, rate, subtype=subtype)  # bytes: the name may not be UTF-8
     return path
 
 
