@@ -128,15 +128,15 @@ def read_recording(path: Path, sample_rate: int, length: int) -> np.ndarray:
     Raises:
       UserError: it cannot be read, is empty, is longer than the model's clips, or has samples that are no numbers.
     """
+    seconds = length / sample_rate + SPARE_SECONDS
     try:
-        found = recording.read(path, length / sample_rate + SPARE_SECONDS)
+        found = recording.read(path, seconds)
     except recording.CorruptClipError as error:
         raise UserError(f"{path} cannot be read as audio ({error}): give a WAV file") from error
     for remark in found.remarks:
         _log.warning(printable(f"{path} {remark}"))
     mono = librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=sample_rate)
     if len(mono) > length:
-        raise UserError(
-            f"{path} lasts {found.seconds:.2f} s or more; this model's clips last {length / sample_rate:.2f} s: cut it"
-        )
+        lasts = f"{found.seconds:.2f} s" if found.seconds < seconds - 1 else "over a minute"
+        raise UserError(f"{path} lasts {lasts}; this model's clips last {length / sample_rate:.2f} s: cut it")
     return np.pad(mono, (0, length - len(mono)))

@@ -29,6 +29,7 @@ class Feed:
       mesh: from `data_mesh`.
       progress: called with (clips done, clips in all) while the data set is prepared.
       on_download: called with (bytes done, bytes in all) while it is downloaded.
+      report: called with a line where the data has changed since a run was saved.
 
     Raises:
       UserError: the batch does not divide among the devices, or the data is missing or has other classes.
@@ -40,8 +41,10 @@ class Feed:
         mesh: Mesh,
         progress: Callable[[int, int], None] | None = None,
         on_download: OnProgress | None = None,
+        report: Callable[[str], None] = lambda line: None,
     ):
         self._mesh = mesh
+        self._report = report
         self._batch_size = config.train.batch_size
         _check_batch_size(config, mesh)
         self.dataset = open_dataset(config.data, "train", progress=progress, on_download=on_download)
@@ -64,15 +67,15 @@ class Feed:
         """Where the next batch starts, the same in every process."""
         return self._batches.get_state()
 
-    def seek(self, position: dict, report: Callable[[str], None]) -> None:
-        """Goes to what `position` returned, for whatever batch size; reports where the data is another than then.
+    def seek(self, position: dict) -> None:
+        """Goes to what `position` returned, also of a run with another batch size.
 
         Raises:
           ValueError: it is no position.
         """
         self._batches.set_state(position)
         if position.get("data", "") not in ("", self.dataset.fingerprint):
-            report("the data is not what this run was trained on so far: it goes on with the data that it finds now")
+            self._report("the data is not what this run was trained on so far: it goes on with what it finds now")
 
 
 def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:

@@ -47,6 +47,7 @@ class Run:
             self._mesh,
             progress=lambda done, total: self._tell("preparing", done, total),
             on_download=lambda done, total: self._tell("downloading", done, total),
+            report=self._say,
         )
         self._validation_batches = validation_batches(config, self._mesh) if train.validate_every else []
         self._checkpoints = RunCheckpoints(workdir, config, self._say)
@@ -98,7 +99,7 @@ class Run:
         else:
             state, position = restored
             if position is not None:
-                self._feed.seek(position, self._say)
+                self._feed.seek(position)
             done = int(state.step) >= train.num_steps
             self._say(f"step {state.step} is the last: nothing to do" if done else f"continuing from step {state.step}")
         self._tell("step", int(state.step))

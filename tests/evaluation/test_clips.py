@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from diffwave_jax.evaluation.clips import label_of, read_folder
 
 def write(path, samples, rate):
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, samples, rate)
+    soundfile.write(os.fsencode(path), samples, rate)  # bytes: the name may not be UTF-8
 
 
 def test_reads_any_rate_and_length_in_order(tmp_path, recogniser):
@@ -67,4 +68,28 @@ def test_damaged_file_is_named(tmp_path, recogniser, content):
     write(tmp_path / "a.wav", np.ones(100), 8000)
     (tmp_path / "b.wav").write_bytes(content)
     with pytest.raises(UserError, match=r"b\.wav cannot be read"):
+        read_folder(tmp_path, recogniser)
+
+
+def test_odd_folders(tmp_path, recogniser, caplog):
+    for name in ("a.wav", "._a.wav", ".Trash/b.wav", "caf\udce9.wav"):
+        write(tmp_path / name, np.full(100, 0.5), 8000)
+    (tmp_path / "again").symlink_to(".")
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:144])
+    audio = read_folder(tmp_path, recogniser).audio
+    np.testing.assert_array_equal(audio[:, :101], [[0.5] * 100 + [0], [0.5] * 100 + [0], [0.5] * 50 + [0] * 51])
+    assert "1 links lead to" in caplog.text and "cut.wav ends after 100 of 200 bytes of audio" in caplog.text
+
+
+def test_what_is_no_audio_is_refused_before_any_work(tmp_path, recogniser):
+    write(tmp_path / "a.wav", np.zeros(10_000), 1)  # at 8 kHz these would be 80 million samples
+    with pytest.raises(UserError, match=r"a\.wav cannot be read as audio \(claims a sample rate of 1 Hz"):
+        read_folder(tmp_path, recogniser)
+    (tmp_path / "a.wav").unlink()
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(UserError, match=r"a\.wav cannot be read as audio \(is no regular file\): remove it"):
+        read_folder(tmp_path, recogniser)
+    (tmp_path / "a.wav").unlink()
+    (tmp_path / "a.wav").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"a\.wav cannot be read as audio \(a link that leads nowhere"):
         read_folder(tmp_path, recogniser)

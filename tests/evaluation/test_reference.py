@@ -71,6 +71,19 @@ def test_other_words_are_refused(archive, recogniser):
         load_reference(str(archive), recogniser)
 
 
+def test_a_damaged_file_is_named_and_made_anew(archive, recogniser, caplog):
+    first = load_reference(str(archive), recogniser)
+    (kept,) = archive.parent.glob("cache/references/*.npz")
+    content = kept.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], content.replace(b"test_labels", b"best_labels")):
+        caplog.clear()
+        kept.write_bytes(damaged)
+        again = load_reference(str(archive), recogniser)
+        np.testing.assert_array_equal(again.test.labels, first.test.labels)
+        assert f"{kept} is damaged (" in caplog.text
+        assert kept.stat().st_size > len(content) / 2
+
+
 def test_missing_archive(recogniser, tmp_path):
     with pytest.raises(UserError, match="nothing found"):
         load_reference(str(tmp_path / "nowhere"), recogniser)

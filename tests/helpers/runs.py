@@ -83,7 +83,7 @@ def saved(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, the newest unless told, by its name."""
     path = checkpoint.resolve(workdir) if step is None else workdir / "checkpoints" / str(step)
     arrays = {item: checkpoint.read_arrays(path / item) for item in ("params", "ema", "optimizer")}
-    arrays["data"] = checkpoint.read_json(path / "data")
+    arrays["data"] = checkpoint.read_json(path / "data")["clips"]
     return {jax.tree_util.keystr(name): np.asarray(leaf) for name, leaf in jax.tree_util.tree_leaves_with_path(arrays)}
 
 

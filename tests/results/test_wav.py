@@ -1,5 +1,7 @@
 """WAV files: 16 bits, nothing lost but what is out of range, and what made them on record."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -83,3 +85,21 @@ def test_a_file_is_whole_when_it_is_as_long_as_its_header_says(tmp_path):
     for length in (len(whole) - 1, len(whole) // 2, 5, 0):
         (tmp_path / "a.wav").write_bytes(whole[:length])
         assert not wav.is_whole(tmp_path / "a.wav")
+
+
+def test_a_recording_is_read_as_everywhere_else(tmp_path, caplog):
+    soundfile.write(tmp_path / "x.wav", np.full(1000, 16384.0), 8000, subtype="FLOAT")
+    content = (tmp_path / "x.wav").read_bytes()
+    (tmp_path / "x.wav").write_bytes(content[:-2000])
+    audio = wav.read_recording(tmp_path / "x.wav", 8000, 600)
+    np.testing.assert_array_equal(audio, [0.5] * 500 + [0] * 100)
+    assert "x.wav ends after 2000 of 4000 bytes of audio" in caplog.text and "divided by 32768" in caplog.text
+
+
+def test_what_is_no_recording_is_refused_before_any_work(tmp_path):
+    os.mkfifo(tmp_path / "fifo.wav")
+    soundfile.write(tmp_path / "rate.wav", np.zeros(10_000), 1)
+    soundfile.write(tmp_path / "nan.wav", np.full(10, np.nan), 8000, subtype="FLOAT")
+    for name, reason in {"fifo": "no regular file", "rate": "sample rate of 1 Hz", "nan": "not finite"}.items():
+        with pytest.raises(UserError, match=rf"{name}\.wav cannot be read as audio \(.*{reason}"):
+            wav.read_recording(tmp_path / f"{name}.wav", 8000, 800)
