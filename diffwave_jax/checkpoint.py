@@ -1,11 +1,19 @@
 """Checkpoints on disk: one Orbax format for training, conversion and the bundled model.
 
-`<run>/checkpoints/<step>/` holds the items `params`, `config` and, where they exist, `ema`, `optimizer` and `data`. A
-step's folder appears under its final name only when it is complete.
+`<run>/checkpoints/<step>/` holds the items `params`, `config` and, where they exist, `ema`, `optimizer` and `data`, and
+the digests of all of them. A step's folder appears under its final name only when it is complete.
 """
 
+import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+import functools
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +22,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from diffwave_jax.errors import UserError
+from diffwave_jax import digests
+from diffwave_jax.errors import UserError, printable
+from diffwave_jax.files import cannot_write, check_plain, make_folder
 
 FOLDER = "checkpoints"
+CONTENTS = "_CHECKPOINT_METADATA"  # Orbax's list of the items that a step was saved with
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what reading a damaged checkpoint may raise
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,19 +53,110 @@ class Checkpoint:
 def items(*, params, config: Mapping, ema=None, optimizer=None, data: Mapping | None = None) -> ocp.args.Composite:
     """The items of one step, as Orbax wants them; None leaves an item out."""
     arrays = {"params": params, "ema": ema, "optimizer": optimizer}
-    json = {"config": config, "data": data}
+    plain = {"config": config, "data": data}
     return ocp.args.Composite(
         **{name: ocp.args.StandardSave(tree) for name, tree in arrays.items() if tree is not None},
-        **{name: ocp.args.JsonSave(tree) for name, tree in json.items() if tree is not None},
+        **{name: ocp.args.JsonSave(tree) for name, tree in plain.items() if tree is not None},
     )
 
 
-def save(run: Path, step: int, **contents) -> Path:
-    """Writes one complete step of a run, see `items` for the contents; returns the step's folder."""
-    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
-    with ocp.CheckpointManager(Path(run).absolute() / FOLDER, options=options) as manager:
+class _StepWithDigests(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """The folder of a step while it is written; digests of its items are recorded before it gets its final name."""
+
+    async def finalize(self) -> None:
+        if is_step(Path(self.get())):  # Orbax gives the items' folders their final names in the same way
+            await asyncio.to_thread(digests.write, Path(self.get()))
+        await super().finalize()
+
+
+def make_manager(run: str | Path, *, background: bool, **options: Any) -> ocp.CheckpointManager:
+    """What writes the steps of a run, whose folders are made here, so that a place that cannot be used shows at once.
+
+    Args:
+      run: the run's folder.
+      background: return from `save` as soon as the arrays are copied, and write them in a thread.
+      options: further fields of Orbax's `CheckpointManagerOptions`.
+
+    Raises:
+      UserError: the folder has a name that Orbax cannot use, or cannot be made.
+    """
+    folder = Path(run).absolute() / FOLDER
+    check_plain(folder)
+    make_folder(folder)
+    logging.getLogger("absl").addFilter(_is_ours)
+    return ocp.CheckpointManager(
+        folder,
+        options=ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=background, temporary_path_class=_StepWithDigests, **options
+        ),
+    )
+
+
+def save(run: str | Path, step: int, **contents: Any) -> Path:
+    """Writes one complete step of a run, and reads it back to see that it is there.
+
+    Args:
+      run: the run's folder.
+      step: training steps done.
+      contents: see `items`.
+
+    Returns:
+      The step's folder.
+
+    Raises:
+      UserError: it cannot be written, or what can be read afterwards is something else.
+    """
+    path = Path(run).absolute() / FOLDER / str(step)
+    with make_manager(run, background=False) as manager, saving(path):
         manager.save(step, args=items(**contents), force=True)
+    try:
+        _compare(path, contents)
+    except DAMAGED as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise UserError(f"{path} was written but cannot be read back ({reason(error)}): choose another disk") from error
     return Path(run) / FOLDER / str(step)
+
+
+def _compare(path: Path, contents: Mapping) -> None:
+    """ValueError if a step's folder does not hold these contents, bit for bit."""
+    for name, tree in contents.items():
+        if tree is None:
+            continue
+        arrays = jax.tree.map(np.asarray, tree) if name in ("params", "ema", "optimizer") else None
+        found = read_json(path / name) if arrays is None else read_like(path / name, arrays)
+        bits = functools.partial(jax.tree.map, lambda leaf: np.asarray(leaf).tobytes())
+        if found != tree if arrays is None else bits(found) != bits(arrays):
+            raise ValueError(f"its part {name} is not what was to be written")
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """A block that writes the step's folder `path`, or waits until a thread has.
+
+    Raises:
+      UserError: the system refuses to write, as where the disk is full; nothing half-written is left.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        refused = error if isinstance(error, OSError) else _system_error(error)
+        if refused is None:
+            raise
+        for left in path.parent.iterdir():
+            if left.name.startswith(f"{path.name}{ocp.path.atomicity.TMP_DIR_SUFFIX}"):
+                shutil.rmtree(left, ignore_errors=True)
+        raise cannot_write(path, refused) from error
+
+
+def _system_error(error: ValueError) -> OSError | None:
+    """What the system said where Orbax's array library gives it as the text of a ValueError, else None."""
+    number = re.search(r"os_error_code='(\d+)'", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a log record is not one of Orbax, which logs a page for each error that it raises as well."""
+    return "orbax" not in Path(record.pathname).parts
 
 
 def resolve(path: str | Path) -> Path:
@@ -95,15 +200,39 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
       UserError: there is no checkpoint, or it cannot be read.
     """
     step = resolve(path)
-    name = "ema" if ema and (step / "ema").is_dir() else "params"
     try:
+        name = "ema" if ema and "ema" in saved_items(step) else "params"
+        if not digests.verify(step, (name, "config")):
+            _tell_without_digests(step)
         weights, config = read_arrays(step / name), read_json(step / "config")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except DAMAGED as error:
         raise UserError(
-            f"the checkpoint {step} cannot be read ({reason}): take an older one, or train again"
+            f"the checkpoint {step} cannot be read ({reason(error)}): take an older one, or train again"
         ) from error
     return Checkpoint(step, int(step.name) if step.name.isdigit() else 0, config, weights)
+
+
+def saved_items(step: Path) -> set[str]:
+    """The items that a step was saved with, all of which must still be there.
+
+    Raises:
+      OSError, ValueError, KeyError, TypeError: one is missing, or the list of them is damaged.
+    """
+    items = digests.recorded(step) or json.loads((step / CONTENTS).read_bytes())["item_handlers"]
+    for item in items:
+        if not (step / item).is_dir():
+            raise ValueError(f"its part {item} is missing")
+    return set(items)
+
+
+@functools.cache  # once for each checkpoint
+def _tell_without_digests(step: Path) -> None:
+    _log.warning("the checkpoint %s has no digests: whether its files have changed cannot be told", printable(step))
+
+
+def reason(error: Exception) -> str:
+    """What an error of reading says, in one line that is not long."""
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def read_arrays(item: Path) -> dict:

@@ -1,7 +1,9 @@
 """What the scripts share: clean error lines and progress on the console."""
 
 import argparse
+import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -39,17 +41,49 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
         if "config" in flags.FLAGS and flags.FLAGS["config"].value is not None:
             flags.FLAGS["config"].value.to_dict()  # a config file that failed to load says so only when it is used
-    except (AttributeError, KeyError) as error:
-        field = str(error.args[0]).strip("\"'")
-        _fail(f"unknown config field {field!r}: diffwave_jax/config.py and the model's config list them all")
-    except OSError as error:
-        _fail(f"the config file cannot be loaded: {str(error).splitlines()[-1].strip()}")
-    except (flags.Error, TypeError, ValueError, UserError) as error:
-        _fail(" ".join(str(error).split()))
+    except Exception as error:
+        line = _config_error(error, argv)
+        if line is None:
+            raise
+        _fail(line)
     if asked_for_help:
         print(flag_help())
         sys.exit(0)
     return rest
+
+
+def _config_error(error: Exception, argv: list[str]) -> str | None:
+    """What is wrong with the command line or the config file it names, in one line; None for a bug of ours."""
+    if own := _own_line(error, argv):
+        return own
+    if isinstance(error, AttributeError | KeyError):
+        return _unknown_field(str(error), argv)
+    if isinstance(error, OSError):
+        return f"the config file cannot be loaded: {str(error).splitlines()[-1].strip()}"
+    return " ".join(str(error).split()) if isinstance(error, flags.Error | TypeError | ValueError | UserError) else None
+
+
+def _unknown_field(said: str, argv: list[str]) -> str:
+    """The line for what ml_collections says of a field that the config does not have."""
+    field = re.search(r"\w+", said)
+    asked = [argument.partition("=")[0].removeprefix("--config.") for argument in argv]
+    name = next((one for one in asked if field and field[0] in one.split(".")), said)
+    meant = re.search(r'Did you mean "(\w+)"', said)
+    hint = f"did you mean {meant[1]}?" if meant else "diffwave_jax/config.py and the model's config list them all"
+    return f"unknown config field {name!r}: {hint}"
+
+
+def _own_line(error: BaseException, argv: list[str]) -> str | None:
+    """An error in a config file itself, or in what led to this error, with its line in that file."""
+    while error is not None:
+        if isinstance(error, SyntaxError):
+            return f"{error.filename}, line {error.lineno}: {error.msg}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if any(argument.split("=")[-1].split(":")[0] == frame.filename for argument in argv):
+                kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+                return f"{frame.filename}, line {frame.lineno}: {kind}{error}"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def spelled(words: Sequence[str], found: str, meant: str) -> list[str]:

@@ -2,13 +2,19 @@
 
 import dataclasses
 import json
+import types
+import typing
 from collections.abc import Mapping
 
 from ml_collections import ConfigDict, config_dict
 
+from diffwave_jax.config_check import UnknownField, check_kinds
 from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import NETWORKS
+
+
+FORMER_FIELDS = ("loss_power", "step_weighting")  # of the section train in older checkpoints; without effect now
 
 
 def default_config() -> ConfigDict:
@@ -27,13 +33,20 @@ def default_config() -> ConfigDict:
 def model_section(name: str, **fields) -> ConfigDict:
     """The `model` section for a network of `diffwave_jax.models`: its name and all its fields, some of them given."""
     config_class = NETWORKS[name][1]
+    hints = typing.get_type_hints(config_class)
     section = {"name": name}
     for field in dataclasses.fields(config_class):
         value = fields.pop(field.name, field.default)
-        section[field.name] = config_dict.placeholder(str) if value is None else value
+        section[field.name] = config_dict.placeholder(str) if value is None else _any_kind(value, hints[field.name])
     if fields:
-        raise UserError(f"unknown model field {min(fields)!r} for {name}: known fields are {', '.join(section)}")
+        raise UnknownField(f"unknown model field {min(fields)!r} for {name}: known fields are {', '.join(section)}")
     return ConfigDict(section)
+
+
+def _any_kind(value: object, hint: object) -> object:
+    """A value, replaceable by one of another type where the field takes both, such as a number and a tuple."""
+    several = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return config_dict.FieldReference(value, field_type=object) if several else value
 
 
 def diffusion_section() -> ConfigDict:
@@ -122,17 +135,37 @@ def to_dict(config: ConfigDict) -> dict:
 
 
 def from_dict(data: Mapping) -> ConfigDict:
-    """The config that `to_dict` wrote, with defaults for fields it does not have."""
+    """The config that `to_dict` wrote, with defaults for fields it does not have.
+
+    Raises:
+      UnknownField: a field that this code does not know; newer code may have written it.
+      UserError: something else than a config, or a value of the wrong kind.
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("model"), Mapping):
+        raise UserError("this is not the config of a model: it has no section model")
+    model = {name: _immutable(value) for name, value in data["model"].items()}
+    if not isinstance(model.get("name"), str) or model["name"] not in NETWORKS:
+        raise UserError(f"model.name is {model.get('name')!r}; it must be one of {', '.join(sorted(NETWORKS))}")
     config = default_config()
-    for section, values in data.items():
-        if isinstance(values, Mapping) and section in config:
-            for field, value in values.items():
-                values_type = type(config[section].get(field))
-                with config[section].ignore_type():
-                    config[section][field] = tuple(value) if values_type is tuple else value
-        elif section == "model":
-            fields = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            config.model = model_section(str(fields.pop("name")), **fields)
+    config.model = model_section(model.pop("name"))
+    for name, value in data.items():
+        if name == "model":
+            _fill(config.model, model)
+        elif isinstance(value, Mapping) and isinstance(config.get(name), ConfigDict):
+            _fill(config[name], value)
         else:
-            config[section] = values
+            _fill(config, {name: value})
+    check_kinds(config)
     return config
+
+
+def _fill(section: ConfigDict, values: Mapping) -> None:
+    with section.ignore_type():
+        for name, value in values.items():
+            if name not in FORMER_FIELDS:
+                section[name] = _immutable(value)
+
+
+def _immutable(value: object) -> object:
+    """JSON's lists as tuples."""
+    return tuple(_immutable(item) for item in value) if isinstance(value, list) else value

@@ -13,7 +13,20 @@ from diffwave_jax.errors import UserError
 if sys.platform != "win32":  # where nobody can remove a file that another process has open
     from fcntl import LOCK_EX, LOCK_NB, flock
 
+PATTERN_CHARACTERS = "[]*?{}\\"
 UNFINISHED = ".partial"  # how the name of a file ends that is being written
+
+
+def check_plain(path: Path) -> None:
+    """Refuses a folder for checkpoints whose name the libraries that write them would take for a pattern.
+
+    Raises:
+      UserError: there is one of `[ ] * ? { }` or a backslash in the absolute path.
+    """
+    path = path.absolute()
+    found = "".join(character for character in PATTERN_CHARACTERS if character in path.as_posix())
+    if found:
+        raise UserError(f"{path} has {found} in its name, which checkpoints cannot be written to: choose another name")
 
 
 def make_folder(folder: Path) -> None:

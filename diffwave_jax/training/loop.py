@@ -1,17 +1,21 @@
 """The training run: from a config and a folder to a trained checkpoint, through any number of interruptions."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from diffwave_jax.config_check import check_config
 from diffwave_jax.errors import UserError
+from diffwave_jax.files import check_plain
 from diffwave_jax.models import weights
 from diffwave_jax.training.feed import Feed, data_mesh, validation_batches
-from diffwave_jax.training.listener import Listener
+from diffwave_jax.training.listener import Listener, Listeners
+from diffwave_jax.training.lock import check_unused, only_run
 from diffwave_jax.training.meter import Meter, finite, means
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer
 from diffwave_jax.training.preview import Preview
@@ -27,16 +31,19 @@ class Run:
     Args:
       config: what `configs/*.py` return.
       workdir: the run's folder; a run that is already there continues.
-      listeners: told of progress.
+      listeners: told of progress; what fails in one of them does not end the run.
 
     Raises:
-      UserError: something in the config, or the data it names.
+      UserError: something in the config, the data it names, or the folder, where another run may be training.
     """
 
-    def __init__(self, config: ConfigDict, workdir: Path, listeners: Sequence[Listener] = ()):
+    def __init__(self, config: ConfigDict, workdir: Path, listeners: Iterable[Listener] = ()):
+        check_config(config)
+        check_plain(workdir)
+        check_unused(workdir)
         self.config = config
         train = config.train
-        self._listeners = listeners
+        self._listeners, self._workdir = Listeners(listeners), workdir
         self._mesh = data_mesh()
         self._task = make_task(config)
         self._optimizer = make_optimizer(train)
@@ -45,12 +52,12 @@ class Run:
         self._feed = Feed(
             config,
             self._mesh,
-            progress=lambda done, total: self._tell("preparing", done, total),
-            on_download=lambda done, total: self._tell("downloading", done, total),
-            report=self._say,
+            progress=self._listeners.preparing,
+            on_download=self._listeners.downloading,
+            report=self._listeners.message,
         )
         self._validation_batches = validation_batches(config, self._mesh) if train.validate_every else []
-        self._checkpoints = RunCheckpoints(workdir, config, self._say)
+        self._checkpoints = RunCheckpoints(workdir, config, self._listeners.message)
         self._meter = Meter(train.batch_size)
         self._in_flight: tuple[int, Metrics] | None = None
         self._others_asked = False
@@ -72,7 +79,8 @@ class Run:
           UserError: the loss is not finite, or the run's checkpoints are of another configuration.
         """
         with contextlib.ExitStack() as ending:
-            ending.callback(self._tell, "end")
+            ending.callback(self._listeners.end)
+            ending.enter_context(only_run(self._workdir))
             stop = ending.enter_context(StopRequest())  # until the last checkpoint is on disk
             ending.enter_context(self._checkpoints)
             return self._train(stop)
@@ -85,24 +93,24 @@ class Run:
             asked = self._asked(stop)
             self._report(step, state, final=bool(asked) or step == self.config.train.num_steps)
             if asked:
-                self._say(f"{asked}: saved step {step}; the same command continues from there")
+                self._listeners.message(f"{asked}: saved step {step}; the same command continues from there")
                 break
         return state
 
     def _start(self) -> TrainState:
         train, replicated = self.config.train, shardings(self._mesh)[0]
         like = jax.eval_shape(lambda p: init_state(p, self._optimizer, train.ema_decay), self._shapes)
-        restored = self._checkpoints.restore(like, replicated)
-        if restored is None:
+        state = self._checkpoints.restore(like, replicated, self._feed.seek)
+        self._checkpoints.open()
+        if state is None:
             state = init_state(weights.split(self._network())[1], self._optimizer, train.ema_decay)
             state = jax.device_put(jax.device_get(state), replicated)
         else:
-            state, position = restored
-            if position is not None:
-                self._feed.seek(position)
             done = int(state.step) >= train.num_steps
-            self._say(f"step {state.step} is the last: nothing to do" if done else f"continuing from step {state.step}")
-        self._tell("step", int(state.step))
+            self._listeners.message(
+                f"step {state.step} is the last: nothing to do" if done else f"continuing from step {state.step}"
+            )
+        self._listeners.step(int(state.step))
         return state
 
     def _network(self) -> nnx.Module:
@@ -121,7 +129,7 @@ class Run:
             raise UserError(self._bad_news(step))
         self._others_asked = metrics.pop("stop")[0] > 0
         self._meter.add(metrics)
-        self._tell("step", step)
+        self._listeners.step(step)
 
     def _bad_news(self, step: int) -> str:
         last_good = self._checkpoints.newest()
@@ -155,26 +163,22 @@ class Run:
         self._settle()
         values = self._meter.read()
         values["learning_rate"] = float(learning_rate(self.config.train)(step - 1))
-        self._tell("scalars", step, values)
+        self._listeners.scalars(step, values)
 
     def _log_validation(self, step: int, state: TrainState) -> None:
         self._settle()
         with self._meter.paused():
             values = means([self._validate(_averaged(state), batch) for batch in self._validation_batches])
-        self._tell("scalars", step, {f"validation_{name}": value for name, value in values.items()})
+        self._listeners.scalars(step, {f"validation_{name}": value for name, value in values.items()})
 
     def _log_clips(self, step: int, state: TrainState) -> None:
         self._settle()
         with self._meter.paused():
             clips = self._preview.clips(_averaged(state))
-        self._tell("clips", step, clips, self.config.data.sample_rate)
-
-    def _say(self, text: str) -> None:
-        self._tell("message", text)
-
-    def _tell(self, what: str, *values) -> None:
-        for listener in self._listeners:
-            getattr(listener, what)(*values)
+        if np.all(np.isfinite(clips)):
+            self._listeners.clips(step, clips, self.config.data.sample_rate)
+        else:
+            self._listeners.message(f"the clips of step {step} are not finite: they are left out of the log")
 
 
 def _averaged(state: TrainState) -> weights.Weights:

@@ -1,7 +1,7 @@
 """The checkpoints of a run: written in the background, and found again after whatever stopped it."""
 
+import contextlib
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 
-from diffwave_jax import checkpoint
+from diffwave_jax import checkpoint, digests
 from diffwave_jax.config import ConfigDict, from_dict, to_dict
+from diffwave_jax.config_check import UnknownField
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.optimizer import fresh_adam
 from diffwave_jax.training.step import TrainState
@@ -21,8 +22,6 @@ from diffwave_jax.training.step import TrainState
 # Sections that decide what the weights mean; the rest of a config may change between a stop and its resumption.
 FIXED_SECTIONS = ("model", "diffusion")
 COMPUTE_FIELDS = ("dtype", "remat", "s4_implementation")  # of the model: how it is computed, not what
-CONTENTS = "_CHECKPOINT_METADATA"  # Orbax's list of the items that a step was saved with
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class RunCheckpoints:
@@ -35,65 +34,92 @@ class RunCheckpoints:
     """
 
     def __init__(self, workdir: Path, config: ConfigDict, report: Callable[[str], None]):
+        self._workdir = workdir
         self._folder = Path(workdir).absolute() / checkpoint.FOLDER
         self._config = config
         self._report = report
+        self._manager: ocp.CheckpointManager | None = None
+        self._saving = self._folder  # the last step's folder, once there is one
 
     def __enter__(self) -> "RunCheckpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        if "_manager" in vars(self):
-            self._manager.close()
+    def __exit__(self, kind: type | None, *_) -> None:
+        if self._manager is None:
+            return
+        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():  # tell what came first
+            self._wait()
+        self._manager.close()
 
-    @functools.cached_property
-    def _manager(self) -> ocp.CheckpointManager:
-        """Made after `restore` has put aside what cannot be read, so that it never counts as saved."""
+    def open(self) -> None:
+        """Makes what saves; to be called after `restore`, so that what cannot be read never counts as saved.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
         train = self._config.train
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=train.keep, keep_period=train.keep_every or None, cleanup_tmp_directories=True
+        self._manager = checkpoint.make_manager(
+            self._workdir,
+            background=True,
+            max_to_keep=train.keep,
+            keep_period=train.keep_every or None,
+            cleanup_tmp_directories=True,
         )
-        return ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, state: TrainState, data: dict) -> None:
         """Starts writing the state and the data position; the step counts as saved once it is complete.
 
         The state may be changed as soon as this returns: what remains to be written is a copy on the host.
+
+        Raises:
+          UserError: this checkpoint, or the one before, cannot be written; older ones stay whole.
         """
         step = int(state.step)
+        self._wait()
         if step in self._manager.all_steps():
             return
         contents = checkpoint.items(
             params=state.params, ema=state.ema, optimizer=state.optimizer, config=to_dict(self._config), data=data
         )
-        self._manager.save(step, args=contents, force=True)
+        self._saving = self._folder / str(step)
+        with checkpoint.saving(self._saving):
+            self._manager.save(step, args=contents, force=True)
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint's folder."""
-        self._manager.wait_until_finished()
+        self._wait()
         step = self._manager.latest_step()
         return None if step is None else self._folder / str(step)
 
-    def restore(self, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict | None] | None:
-        """The newest readable state and data position, or None where the run has no checkpoint yet.
+    def _wait(self) -> None:
+        """Waits until the checkpoint that is being written is complete."""
+        with checkpoint.saving(self._saving):
+            self._manager.wait_until_finished()
 
-        Newer ones that are truncated or foreign are named in a report and renamed, so that they are not in the way.
+    def restore(self, like: TrainState, sharding: NamedSharding, seek: Callable[[dict], None]) -> TrainState | None:
+        """The newest readable state, or None where the run has no checkpoint yet.
+
+        Newer ones that are damaged or foreign are named in a report and renamed, so that they are not in the way.
 
         Args:
           like: a state of the right structure and shapes (its values do not matter).
           sharding: where the arrays shall live.
+          seek: called with the data position, if there is one; raises ValueError if it is none.
 
         Raises:
-          UserError: there are checkpoints, but none can be used, or the newest is of another configuration.
+          UserError: there are checkpoints, but none can be used, or the newest is of another configuration or was
+            written by newer code.
         """
         unreadable = []
         for path in self._found():
             try:
+                items = self._verified(path)
                 self._check_config(_config(path), path)
-                restored = self._read(path, like, sharding)
-            except UNREADABLE as error:
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                self._report(f"checkpoint {path} cannot be read and is passed over: {reason}")
+                restored = self._read(path, items, like, sharding)
+                if "data" in items:
+                    seek(checkpoint.read_json(path / "data"))
+            except checkpoint.DAMAGED as error:
+                self._report(f"checkpoint {path} cannot be read and is passed over: {checkpoint.reason(error)}")
                 unreadable.append(path)
             else:
                 _put_aside(unreadable)
@@ -110,8 +136,14 @@ class RunCheckpoints:
         paths = self._folder.iterdir() if self._folder.is_dir() else ()
         return sorted((path for path in paths if path.name.isdecimal()), key=lambda path: -int(path.name))
 
-    def _read(self, path: Path, like: TrainState, sharding: NamedSharding) -> tuple[TrainState, dict | None]:
-        saved = _saved_items(path)
+    def _verified(self, path: Path) -> set[str]:
+        """The checkpoint's items, all of them what was written; ValueError if not."""
+        items = checkpoint.saved_items(path)
+        if not digests.verify(path, items):
+            self._report(f"checkpoint {path} has no digests: whether its files have changed cannot be told")
+        return items
+
+    def _read(self, path: Path, items: set[str], like: TrainState, sharding: NamedSharding) -> TrainState:
         step = int(path.name)
 
         def read(item, tree):
@@ -122,15 +154,14 @@ class RunCheckpoints:
         ema = like.ema
         if ema is not None:
             copied = jax.jit(functools.partial(jax.tree.map, jnp.copy), out_shardings=sharding)
-            ema = read("ema", ema) if "ema" in saved else copied(params)
-        if "optimizer" in saved:
+            ema = read("ema", ema) if "ema" in items else copied(params)
+        if "optimizer" in items:
             optimizer = read("optimizer", like.optimizer)
         else:
             self._report(f"checkpoint {path} has no optimizer state: Adam's moments start at zero")
             fresh = functools.partial(fresh_adam, self._config.train, step=step)
             optimizer = jax.jit(fresh, out_shardings=sharding)(params)
-        data = checkpoint.read_json(path / "data") if "data" in saved else None
-        return TrainState(jax.device_put(np.int32(step), sharding), params, ema, optimizer), data
+        return TrainState(jax.device_put(np.int32(step), sharding), params, ema, optimizer)
 
     def _check_config(self, saved: ConfigDict, path: Path) -> None:
         for section in FIXED_SECTIONS:
@@ -143,21 +174,21 @@ class RunCheckpoints:
                     )
 
 
-def _saved_items(path: Path) -> set[str]:
-    """The items that the checkpoint was saved with, all of which must still be there."""
-    items = set(json.loads((path / CONTENTS).read_text())["item_handlers"])
-    for item in items:
-        if not (path / item).is_dir():
-            raise ValueError(f"its part {item} is missing")
-    return items
-
-
 def _config(path: Path) -> ConfigDict:
-    """The checkpoint's config; ValueError if it is none of ours."""
+    """The checkpoint's config.
+
+    Raises:
+      UserError: it has a field that this code does not know.
+      ValueError: it is none of ours.
+    """
     if not (path / "config").is_dir():
         raise ValueError("it is no checkpoint of this project")
     try:
         return from_dict(checkpoint.read_json(path / "config"))
+    except UnknownField as error:
+        raise UserError(
+            f"checkpoint {path} was written by newer code ({error}): update this code to continue"
+        ) from error
     except UserError as error:
         raise ValueError(str(error)) from error
 

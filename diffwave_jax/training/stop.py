@@ -1,11 +1,14 @@
 """Leaving cleanly: SIGTERM and Ctrl-C become a flag that the training loop looks at between steps."""
 
 import signal
+import threading
 from types import FrameType
 
 
 class StopRequest:
     """A context in which the first SIGTERM or SIGINT is noted instead of ending the process; a second one ends it.
+
+    Outside the main thread, where Python delivers no signals, it notes none.
 
     Attributes:
       name: of the signal that came, else "".
@@ -16,8 +19,9 @@ class StopRequest:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_) -> None:
