@@ -12,7 +12,7 @@ from pathlib import Path
 
 import diffwave_jax
 from diffwave_jax import cli
-from diffwave_jax.distributed import Cluster, join
+from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.errors import printable
 from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
 from diffwave_jax.generation.samplers import SAMPLERS
@@ -23,13 +23,12 @@ from diffwave_jax.results.collection import FolderReport, OutputOptions, generat
 
 def main(options: argparse.Namespace) -> None:
     """Loads the model, makes the clips, says where they are."""
-    if options.distributed:
-        join(Cluster(detect=True))
-    model = load(options)
     work = denoise if options.denoise else interpolate if options.interpolate else generate
-    with cli.ClipBar() as bar:
-        report = work(model, options, bar)
-    tell(report)
+    with joined(Cluster(detect=options.distributed)):
+        model = load(options)
+        with cli.ClipBar() as bar:
+            report = work(model, options, bar)
+        tell(report)
 
 
 def load(options: argparse.Namespace) -> diffwave_jax.Generator:

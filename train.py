@@ -11,7 +11,7 @@ from ml_collections import config_flags
 
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
-from diffwave_jax.distributed import Cluster, join
+from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
@@ -24,6 +24,9 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of many processes, fo
 COORDINATOR = flags.DEFINE_string("coordinator", None, "One of many processes: HOST:PORT of the first one.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is, from 0.")
+PARTNER_TIMEOUT = flags.DEFINE_integer(
+    "partner_timeout", 100, "One of many processes: seconds without a sign of life from another before this one ends."
+)
 
 
 def main(_):
@@ -31,13 +34,14 @@ def main(_):
     if CONFIG.value is None:
         raise UserError("no config: give --config FILE, for example --config configs/small.py; --help lists the flags")
     keep_freed_memory()
-    join(Cluster(DISTRIBUTED.value, COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value))
-    config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
-    listeners = []
-    if jax.process_index() == 0:
-        print(f"workdir: {printable(workdir)}", flush=True)
-        listeners = [cli.Console(config.train.num_steps), TensorBoard(workdir / "tensorboard")]
-    Run(config, workdir, listeners).train()
+    flagged = (DISTRIBUTED, COORDINATOR, NUM_PROCESSES, PROCESS_ID, PARTNER_TIMEOUT)
+    with joined(Cluster(*(flag.value for flag in flagged))):
+        config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
+        listeners = []
+        if jax.process_index() == 0:
+            print(f"workdir: {printable(workdir)}", flush=True)
+            listeners = [cli.Console(config.train.num_steps), TensorBoard(workdir / "tensorboard")]
+        Run(config, workdir, listeners).train()
 
 
 def default_workdir() -> Path:

@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from diffwave_jax import digests
-from diffwave_jax.errors import UserError, printable
+from diffwave_jax.errors import UserError, printable, reason
 from diffwave_jax.files import cannot_write, check_plain, make_folder
 
 FOLDER = "checkpoints"
@@ -228,11 +228,6 @@ def saved_items(step: Path) -> set[str]:
 @functools.cache  # once for each checkpoint
 def _tell_without_digests(step: Path) -> None:
     _log.warning("the checkpoint %s has no digests: whether its files have changed cannot be told", printable(step))
-
-
-def reason(error: Exception) -> str:
-    """What an error of reading says, in one line that is not long."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def read_arrays(item: Path) -> dict:

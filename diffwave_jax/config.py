@@ -13,7 +13,6 @@ from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import NETWORKS
 
-
 FORMER_FIELDS = ("loss_power", "step_weighting")  # of the section train in older checkpoints; without effect now
 
 

@@ -18,5 +18,10 @@ def printable(text: object) -> str:
     return "".join(character if character.isprintable() else _escaped(character) for character in str(text))
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, in one line that is not long."""
+    return printable(str(error).splitlines()[0][:200]) if str(error).strip() else type(error).__name__
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -6,8 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from diffwave_jax.checkpoint import reason
-from diffwave_jax.errors import UserError
+from diffwave_jax.errors import UserError, reason
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from diffwave_jax import checkpoint, digests
 from diffwave_jax.config import ConfigDict, from_dict, to_dict
 from diffwave_jax.config_check import UnknownField
-from diffwave_jax.errors import UserError
+from diffwave_jax.errors import UserError, reason
 from diffwave_jax.training.optimizer import fresh_adam
 from diffwave_jax.training.step import TrainState
 
@@ -119,7 +119,7 @@ class RunCheckpoints:
                 if "data" in items:
                     seek(checkpoint.read_json(path / "data"))
             except checkpoint.DAMAGED as error:
-                self._report(f"checkpoint {path} cannot be read and is passed over: {checkpoint.reason(error)}")
+                self._report(f"checkpoint {path} cannot be read and is passed over: {reason(error)}")
                 unreadable.append(path)
             else:
                 _put_aside(unreadable)

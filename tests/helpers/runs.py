@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from diffwave_jax import checkpoint
 from diffwave_jax.config import default_config, model_section
-from diffwave_jax.distributed import Cluster, join
+from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.training.listener import Listener
 from diffwave_jax.training.loop import Run
 
@@ -100,9 +100,9 @@ class Job:
 
 def train(job: Job) -> Recorder:
     """Runs the job, with its listeners and a recorder."""
-    join(job.cluster)
     recorder = Recorder()
-    Run(job.config, job.workdir, [recorder, *job.listeners]).train()
+    with joined(job.cluster):
+        Run(job.config, job.workdir, [recorder, *job.listeners]).train()
     return recorder
 
 
