@@ -80,6 +80,8 @@ def _of_type(hint: Any) -> Rule:
 def _is(value: object, hint: Any) -> bool:
     """Whether a value is of a type as the networks' configs declare them."""
     parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return value in parts
     if typing.get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_is(item, parts[0]) for item in value)
     if parts:
