@@ -6,7 +6,7 @@ NEWER_PYTHON ?= python3.13
 NEWER_VENV ?= .venv-newer
 NEWER_TESTS = 'pytest>=8.3' 'pytest-xdist>=3.6' 'hypothesis>=6.120' 'beartype>=0.23,<1'
 
-.PHONY: sample test test-newer lint digits gpu-check
+.PHONY: sample test test-newer torture lint digits gpu-check
 
 sample: $(VENV)/.run-time
 	$(VENV)/bin/python sample.py --n 16 --out $(OUT)
@@ -18,6 +18,10 @@ test: $(VENV)/.test
 test-newer: $(NEWER_VENV)/.test
 	$(NEWER_VENV)/bin/python -m pytest -q -n auto --dist loadfile tests/kernels tests/models tests/generation/samplers \
 	  tests/test_train_script.py
+
+# Long trials of what must never lose work or give wrong numbers; not part of the checks of a change.
+torture: $(VENV)/.test
+	nice -n 15 $(VENV)/bin/python -m pytest -q -s -m torture
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -51,10 +51,13 @@ def check_kinds(config: ConfigDict) -> None:
 
 
 def _check_names(config: ConfigDict, rules: Mapping[str, Rule]) -> None:
+    sections = {name.partition(".")[0] for name in rules}
     for section, values in config.items():
-        for name in [f"{section}.{field}" for field in values] if isinstance(values, ConfigDict) else [section]:
-            if name not in rules:
-                raise UnknownField(unknown(name, rules))
+        if section not in sections:
+            raise UnknownField(unknown(section, sections))
+        for field in values if isinstance(values, ConfigDict) else ():
+            if f"{section}.{field}" not in rules:
+                raise UnknownField(unknown(f"{section}.{field}", rules))
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
