@@ -142,10 +142,15 @@ def saving(path: Path) -> Iterator[None]:
         refused = error if isinstance(error, OSError) else _system_error(error)
         if refused is None:
             raise
-        for left in path.parent.iterdir():
-            if left.name.startswith(f"{path.name}{ocp.path.atomicity.TMP_DIR_SUFFIX}"):
-                shutil.rmtree(left, ignore_errors=True)
+        remove_unfinished(path)
         raise cannot_write(path, refused) from error
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what was written of the step's folder `path` before it failed."""
+    for left in path.parent.iterdir():
+        if left.name.startswith(f"{path.name}{ocp.path.atomicity.TMP_DIR_SUFFIX}"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _system_error(error: ValueError) -> OSError | None:

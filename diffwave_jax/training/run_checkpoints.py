@@ -47,9 +47,13 @@ class RunCheckpoints:
     def __exit__(self, kind: type | None, *_) -> None:
         if self._manager is None:
             return
-        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():  # tell what came first
-            self._wait()
-        self._manager.close()
+        try:
+            with contextlib.suppress(UserError) if kind else contextlib.nullcontext():  # tell what came first
+                self._wait()
+        finally:
+            with contextlib.suppress(OSError, ValueError):  # what `_wait` has told
+                self._manager.close()
+            checkpoint.remove_unfinished(self._saving)
 
     def open(self) -> None:
         """Makes what saves; to be called after `restore`, so that what cannot be read never counts as saved.

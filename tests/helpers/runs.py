@@ -132,10 +132,10 @@ class Processes:
         """Runs the jobs at once; each one's exit code and recorder, None if it did not finish."""
         return self._at_once(train, jobs, [job.devices for job in jobs])
 
-    def call(self, function, argument, devices: int):
-        """What `function(argument)` returns in a process with so many devices."""
-        [(code, result)] = self._at_once(function, [argument], [devices])
-        assert code == 0
+    def call(self, function, argument, devices: int, code: int = 0):
+        """What `function(argument)` returns in a process with so many devices, which must end with this exit code."""
+        [(ended, result)] = self._at_once(function, [argument], [devices])
+        assert ended == code
         return result
 
     def _at_once(self, function, arguments, devices):
