@@ -7,12 +7,14 @@ and Pallas's modules exist on some machines only.
 import functools
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from typing import Literal, Protocol, get_args
 
 import jax
 
 from diffwave_jax.kernels.coefficients import Coefficients
+from diffwave_jax.kernels.forked import check_not_forked
 from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 from diffwave_jax.kernels.target import Target, target
 
@@ -95,7 +97,9 @@ def choose(name: Implementation | None) -> Implementation:
 
     Raises:
       ValueError: there is none of that name.
+      RuntimeError: this process was forked from one that had used JAX, so that XLA would hang.
     """
+    check_not_forked()
     if name is None:
         return best_implementation(target())
     if name not in IMPLEMENTATIONS:
@@ -117,9 +121,17 @@ def best_implementation(target: Target) -> Implementation:
 
 @functools.cache
 def _numba_works() -> bool:
-    """Whether it can be imported: Numba refuses a NumPy too new for it, or a system where it may not write a cache."""
+    """Whether Numba's kernels can be used here; if not, it is said once.
+
+    Numba refuses a NumPy too new for it, and its compiler can be switched off; XLA may have another version of the
+    interface than the kernels are written for.
+    """
     try:
-        backend("numba")
-    except (ImportError, RuntimeError):
+        from diffwave_jax.kernels.cpu import numba
+
+        numba.check()
+    except (ImportError, RuntimeError) as error:
+        message = " ".join(str(error).split())
+        warnings.warn(f"the xla kernels are used, numba's do not work here: {message}", RuntimeWarning, stacklevel=2)
         return False
     return True

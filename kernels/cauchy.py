@@ -1,12 +1,15 @@
 """The bare Cauchy sum over conjugate pairs, for S4 layers other than ours; the same backends as the DPLR kernel."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Inexact
 
-from diffwave_jax.kernels import reference
+from diffwave_jax.kernels import reference, xla
 from diffwave_jax.kernels.backends import Implementation, backend, choose
+from diffwave_jax.kernels.derivatives import differentiable
 
 
 def cauchy(
@@ -25,20 +28,24 @@ def cauchy(
       implementation: as in `kernels.dplr_spectrum`.
 
     Returns:
-      (..., L) complex, differentiable in v, z and w.
+      (..., L) complex, differentiable in v, z and w, any number of times, in both modes.
 
     Raises:
-      ValueError: the shapes do not fit together, or there is no such implementation.
+      ValueError: the shapes do not fit together, there are no nodes, states or sums, or there is no such
+        implementation.
+      RuntimeError: this process was forked from one that had used JAX, so that XLA would hang.
     """
+    implementation = choose(implementation)
     v, z, w = (jnp.asarray(x) for x in (v, z, w))
     if z.ndim != 1:
         raise ValueError(f"z must have shape (nodes,), found {z.shape}")
     if v.ndim < 1 or w.ndim < 1 or v.shape[-1] != w.shape[-1]:
         raise ValueError(f"v and w must have the same number of states, found shapes {v.shape} and {w.shape}")
-    implementation = choose(implementation)
+    shape = jnp.broadcast_shapes(v.shape, w.shape)
+    if not (z.size and math.prod(shape)):
+        raise ValueError(f"there must be at least one node and one state, found shapes {z.shape} and {shape}")
     if implementation == "reference":
         return reference.cauchy(v, z, w)
-    shape = jnp.broadcast_shapes(v.shape, w.shape)
     v, w = (jnp.broadcast_to(x.astype(jnp.complex64), shape).reshape(-1, shape[-1]) for x in (v, w))
     z = z.astype(jnp.complex64)
     rows = jnp.stack([-2 * jnp.real(v * jnp.conj(w)), 2 * jnp.real(v), jnp.real(w), jnp.imag(w)], axis=1)
@@ -46,22 +53,12 @@ def cauchy(
     return lax.complex(real, imaginary).reshape(*shape[:-1], z.size)
 
 
-def _plain_sums(
-    rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, implementation: Implementation
-) -> tuple[jax.Array, jax.Array]:
+def _sums(rows, z_real, z_imaginary, implementation: Implementation) -> tuple[jax.Array, jax.Array]:
     """Real and imaginary part (H, L) from rows (H, 4, M): those of `kernels.cauchy_math.Poles`."""
-    return backend(implementation).cauchy_sums(rows, z_real, z_imaginary)
+    fast = backend(implementation)
 
+    def gradient(inputs, cotangent):
+        return fast.cauchy_gradient(*inputs, *cotangent)
 
-_sums = jax.custom_vjp(_plain_sums, nondiff_argnums=(3,))
-
-
-def _forward(rows, z_real, z_imaginary, implementation):
-    return _sums(rows, z_real, z_imaginary, implementation), (rows, z_real, z_imaginary)
-
-
-def _backward(implementation, inputs, gradients):
-    return backend(implementation).cauchy_gradient(*inputs, *gradients)
-
-
-_sums.defvjp(_forward, _backward)
+    function = differentiable(lambda x: fast.cauchy_sums(*x), lambda x: xla.cauchy_sums(*x), gradient)
+    return function((rows, z_real, z_imaginary))

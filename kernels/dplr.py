@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from diffwave_jax.kernels import reference
+from diffwave_jax.kernels import reference, xla
 from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choose
 from diffwave_jax.kernels.coefficients import Coefficients, coefficients
+from diffwave_jax.kernels.derivatives import differentiable
 from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 
 
@@ -41,19 +42,21 @@ def dplr_spectrum(
       block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.gpu.block_sizes`.
 
     Returns:
-      (D, H, length // 2 + 1) complex; differentiable in every array.
+      (D, H, length // 2 + 1) complex; differentiable in every array, any number of times, in both modes.
 
     Raises:
-      ValueError: the shapes do not fit together, there is no such implementation, or it has no block sizes.
+      ValueError: the shapes do not fit together, there are no heads or states, there is no such implementation, or it
+        has no block sizes.
+      RuntimeError: this process was forked from one that had used JAX, so that XLA would hang.
     """
+    implementation = choose(implementation)
     arrays = tuple(jnp.asarray(x) for x in (dt, w, b, p, c))
     _check_shapes(*arrays, length=length)
-    implementation = choose(implementation)
     if block_sizes is not None and implementation not in PALLAS:
         raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
     if implementation == "reference":
         return reference.dplr_spectrum(*arrays, length=length)
-    return _spectrum(coefficients(*arrays), (implementation, length, block_sizes))
+    return _spectrum(coefficients(*arrays), implementation, length, block_sizes)
 
 
 def dplr_kernel(
@@ -72,23 +75,15 @@ def dplr_kernel(
     return jnp.fft.irfft(spectrum, n=length)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _spectrum(rows: Coefficients, call: tuple[Implementation, int, BlockSizes | None]) -> jax.Array:
-    name, length, sizes = call
-    return backend(name).spectrum(rows, length, sizes)
+def _spectrum(rows: Coefficients, name: Implementation, length: int, sizes: BlockSizes | None) -> jax.Array:
+    def value(rows):
+        return backend(name).spectrum(rows, length, sizes)
 
+    def gradient(rows, cotangent):
+        # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
+        return backend(name).spectrum_gradient(rows, length, jnp.conj(cotangent), sizes)
 
-def _forward(rows, call):
-    return _spectrum(rows, call), rows
-
-
-def _backward(call, rows, cotangent):
-    name, length, sizes = call
-    # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-    return (backend(name).spectrum_gradient(rows, length, jnp.conj(cotangent), sizes),)
-
-
-_spectrum.defvjp(_forward, _backward)
+    return differentiable(value, partial(xla.plain_spectrum, length=length), gradient)(rows)
 
 
 def _check_shapes(dt, w, b, p, c, length: int) -> None:
@@ -100,6 +95,8 @@ def _check_shapes(dt, w, b, p, c, length: int) -> None:
     if c.ndim != 3 or c.shape[0] not in (1, 2) or c.shape[1] != heads:
         raise ValueError(f"c must have shape (1 or 2, {heads}, states), found {c.shape}")
     states = c.shape[2]
+    if not (heads and states):
+        raise ValueError(f"there must be at least one head and one state, found {heads} and {states}")
     for name, array in {"w": w, "b": b, "p": p}.items():
         if array.shape not in ((heads, states), (1, states)):
             raise ValueError(f"{name} must have shape ({heads}, {states}) or (1, {states}), found {array.shape}")

@@ -34,6 +34,24 @@ def spectrum(coefficients: Coefficients, length: int, sizes: BlockSizes | None =
 
 
 @_float32()
+def plain_spectrum(coefficients: Coefficients, length: int) -> jax.Array:
+    """Spectra (D, H, nodes) complex64 with the values of `spectrum`, for JAX to differentiate, in `stretch` too.
+
+    Its derivatives keep arrays of heads x states x nodes.
+    """
+    table = nodes(length)
+    size = coefficients.modulus2.shape[1] * table.t.size
+
+    def head_spectrum(head: Coefficients):
+        stretch = head.stretch
+        square = stretch * stretch
+        stretched = table._replace(square=table.square * square, square_low=table.square_low * square)
+        return _head_spectrum(stretched, head._replace(b=head.b * stretch, real4=head.real4 * stretch))
+
+    return jnp.stack(_map(head_spectrum, (coefficients,), size))
+
+
+@_float32()
 def spectrum_gradient(
     coefficients: Coefficients, length: int, gradient: jax.Array, sizes: BlockSizes | None = None
 ) -> Coefficients:
@@ -88,7 +106,7 @@ def _head_spectrum(table: Nodes, head: Coefficients) -> tuple[jax.Array, ...]:
 
 
 def _head_gradient(table: Nodes, head: Coefficients, gradient: tuple) -> Coefficients:
-    """As `_head_spectrum`."""
+    """The gradient of a head's coefficients, from those of its D spectra, (nodes,) complex64 each."""
     factor = _factor(table, head)
     sums = _sums(table, _without_bc(head, len(gradient)), factor)
     to_real, to_imaginary = _sums_gradient(table, head.beta, sums, gradient)

@@ -1,38 +1,55 @@
 """C functions as targets of XLA's foreign function interface, their work shared among threads.
 
 XLA calls a target with the address of a call frame, a C struct of jaxlib's `include/xla/ffi/api/c_api.h`. It is read
-here as 64-bit words; later versions of the interface only append to its structs.
+here as 64-bit words. Later minor versions of the interface only append to its structs; the sizes of those that lie
+inside the frame are checked, for what follows them would move.
 """
 
-import ctypes
 import os
+from collections.abc import Sequence
 
 import jax
 import numpy as np
+from llvmlite import ir
 from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]: `carray` is public
 from numba.extending import intrinsic
 
-# Words of a call frame: its extension, XLA's functions, and the numbers and addresses of arguments and results.
-_EXTENSION, _FUNCTIONS, _ARGUMENTS, _RESULTS, _FRAME = 1, 2, 7, 12, 15
+from diffwave_jax.kernels.cpu.machine_code import compile_function
+
+# The version of the interface that this file is written for, major and minor.
+VERSION = (0, 3)
+
+# Words of a call frame: its extension, XLA's functions, and the arguments and results, five words each: their size,
+# an extension, their number, and the addresses of their kinds and of themselves.
+_EXTENSION, _FUNCTIONS, _ARGUMENTS, _RESULTS, _FRAME = 1, 2, 5, 10, 15
+_COUNT, _ADDRESSES, _BUFFERS = 2, 4, 5
+
+# Of XLA's functions: the version, both numbers in one word, and the address of the one that makes an error.
+_VERSION, _MAKE_ERROR, _API = 4, 6, 7
+_INVALID_ARGUMENT = 3
+_REQUEST_SIZE = 28  # bytes of what that function takes: three words and half a one
 
 # The kind of extension that asks for the version.
 _METADATA = 1
 
-# Of a buffer: its data, and its dimensions.
-_DATA, _DIMENSIONS, _BUFFER = 3, 5, 6
+# Of a buffer: its type, data, number of dimensions, and dimensions.
+_TYPE, _DATA, _RANK, _DIMENSIONS, _BUFFER = 2, 3, 4, 5, 6
+_TYPES = {np.dtype(np.float32): 11, np.dtype(np.complex64): 15}
 
 # Of what each thread gets: its part, the number of parts, and of each array its address and three dimensions.
 PARTS, ARRAYS, ARRAY = 1, 2, 4
 WORD = 8
+RANK = ARRAY - 1
 
-_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)
 _create_thread = types.ExternalFunction("pthread_create", types.intc(types.intp, types.intp, types.intp, types.intp))
 _join_thread = types.ExternalFunction("pthread_join", types.intc(types.intp, types.intp))
-_registered: list = []  # machine code must outlive all calls
+_registered: list = []  # machine code, and what it reads, must outlive all calls
 
 
-def register(name: str, work, threads) -> str:
-    """Makes a function the CPU's target of this name, for arrays of float32 or complex64 with three dimensions.
+def register(name: str, work, threads, arguments: Sequence, results: Sequence) -> str:
+    """Makes a function the CPU's target of this name, for arrays of three dimensions.
+
+    XLA gives a call an error, which JAX raises, where arrays have other types or dimensions.
 
     Args:
       name: of the target, for `jax.ffi.ffi_call`.
@@ -40,14 +57,28 @@ def register(name: str, work, threads) -> str:
         thread. At the address are words: which part, of how many; then four for each argument and each result, its
         address and dimensions. Must return 0.
       threads: compiled by Numba, from these words to the number of parts.
+      arguments: the types of the arguments, float32 or complex64.
+      results: the types of the results.
 
     Returns:
       The name.
+
+    Raises:
+      RuntimeError: XLA has another version of the interface.
     """
-    work = cfunc(types.intp(types.intp), cache=True)(work)
-    handler = _handler(work, threads)
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
-    _registered.append((handler, work))
+    code = compile_function(work, types.intp, types.intp)
+    kinds = np.array([_TYPES[np.dtype(kind)] for kind in (*arguments, *results)], np.intp)
+    xla_version = np.full(2, -1, np.intp)
+    handler = _handler(name, code, threads, kinds, len(arguments), xla_version)
+    try:
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
+    except Exception as error:
+        raise RuntimeError(f"XLA refuses the CPU kernels: {error}") from error
+    if tuple(xla_version) != VERSION:
+        raise RuntimeError(
+            f"XLA's foreign function interface has version {xla_version[0]}.{xla_version[1]}, the CPU kernels are "
+            f"written for {VERSION[0]}.{VERSION[1]}"
+        )
     return name
 
 
@@ -59,7 +90,7 @@ def words(address, count):
 
 @njit
 def floats(address, shape):
-    """The same as float32."""
+    """The memory at an address, as a float32 array of this shape."""
     return carray(_pointer(address), shape, np.float32)  # pyright: ignore[reportCallIssue]: Numba gives the context
 
 
@@ -71,15 +102,20 @@ def _pointer(typing_context, address):
     return types.voidptr(types.intp), generate
 
 
-def _handler(work, threads):
+def _handler(name: str, code, threads, kinds: np.ndarray, arguments: int, xla_version: np.ndarray):
     """What XLA calls. It is not cached on disk: it holds addresses of this process."""
-    start, call, most = work.address, _FUNCTION(work.address), _processors()
+    start, most, count_of_kinds, version = code.address, _processors(), len(kinds), VERSION[0] | VERSION[1] << 32
+    text = f"{name}: arrays are not of the number, types and three dimensions that the kernel is made for"
+    message = np.frombuffer(text.encode() + b"\0", np.uint8)
+    to_kinds, to_message, to_version = kinds.ctypes.data, message.ctypes.data, xla_version.ctypes.data
 
     @cfunc(types.intp(types.intp))
     def handler(frame):
-        """0: there is no error to report."""
-        if _describe(frame):
+        """0, or the address of an error."""
+        if _describe(frame, version, words(to_version, 2)):
             return 0
+        if not _fits(frame, words(to_kinds, count_of_kinds), arguments):
+            return _error(frame, to_message)
         arrays = _arrays(frame)
         count = min(most, threads(arrays))
         memory = _parts(arrays, count)
@@ -88,12 +124,25 @@ def _handler(work, threads):
         while started < count - 1 and _create_thread(handle + WORD * started, 0, start, first + step * started) == 0:
             started += 1
         for i in range(started, count):  # the last, and those for which the system has no thread
-            call(first + step * i)
+            _call(start, first + step * i)
         for i in range(started):
             _join_thread(memory[i], 0)  # `memory` is used to the end, for Numba frees what no line needs any more
         return 0
 
+    _registered.append((handler, code, kinds, message, xla_version))
     return handler
+
+
+@intrinsic
+def _call(typing_context, function, argument):
+    """Calls the C function at an address, from a word to a word."""
+
+    def generate(context, builder, signature, arguments):
+        word = ir.IntType(8 * WORD)
+        pointer = builder.inttoptr(arguments[0], ir.FunctionType(word, [word]).as_pointer())
+        return builder.call(pointer, [arguments[1]])
+
+    return types.intp(types.intp, types.intp), generate
 
 
 def _processors() -> int:
@@ -101,26 +150,50 @@ def _processors() -> int:
 
 
 @njit
-def _describe(frame):
-    """Whether XLA only asks, once, for the version of the interface. The answer is the version that XLA has."""
+def _describe(frame, version, found):
+    """Whether XLA only asks, once, for the version of the interface; the answer is ours, and XLA's is `found`."""
     extension = words(frame, _FRAME)[_EXTENSION]
     if extension == 0 or words(extension, 4)[1] & 0xFFFFFFFF != _METADATA:
         return False
-    metadata, functions = words(words(extension, 4)[3], 5), words(words(frame, _FRAME)[_FUNCTIONS], 5)
-    metadata[3], metadata[4] = functions[4], 0  # major and minor version, no traits
+    metadata, functions = words(words(extension, 4)[3], 5), words(words(frame, _FRAME)[_FUNCTIONS], _API)
+    found[0], found[1] = functions[_VERSION] & 0xFFFFFFFF, functions[_VERSION] >> 32
+    metadata[3], metadata[4] = version, 0  # no traits
     return True
+
+
+@njit
+def _fits(frame, kinds, arguments):
+    """Whether the call has as many arguments and results as there are kinds, of these types, in three dimensions."""
+    frame = words(frame, _FRAME)
+    for at, first, count in ((_ARGUMENTS, 0, arguments), (_RESULTS, arguments, kinds.size - arguments)):
+        if frame[at] != WORD * _BUFFERS or frame[at + _COUNT] != count:
+            return False
+        for i in range(count):
+            buffer = words(words(frame[at + _ADDRESSES], count)[i], _BUFFER)
+            if buffer[_TYPE] & 0xFFFFFFFF != kinds[first + i] or buffer[_RANK] != RANK:
+                return False
+    return True
+
+
+@njit
+def _error(frame, message):
+    """The address of an error that XLA makes, and frees."""
+    make = words(words(frame, _FRAME)[_FUNCTIONS], _API)[_MAKE_ERROR]
+    request = np.array([_REQUEST_SIZE, 0, message, _INVALID_ARGUMENT], np.intp)
+    error = _call(make, request.ctypes.data)
+    return error + 0 * request[0]  # `request` is used to the end, for Numba frees what no line needs any more
 
 
 @njit
 def _arrays(frame):
     """The words for a part, its number and that of parts still to be set."""
     frame = words(frame, _FRAME)
-    arguments, results = frame[_ARGUMENTS], frame[_RESULTS]
+    arguments, results = frame[_ARGUMENTS + _COUNT], frame[_RESULTS + _COUNT]
     found = np.zeros(ARRAYS + ARRAY * (arguments + results), np.intp)
     for i in range(arguments):
-        _copy(words(frame[_ARGUMENTS + 2], arguments)[i], found, ARRAYS + ARRAY * i)
+        _copy(words(frame[_ARGUMENTS + _ADDRESSES], arguments)[i], found, ARRAYS + ARRAY * i)
     for i in range(results):
-        _copy(words(frame[_RESULTS + 2], results)[i], found, ARRAYS + ARRAY * (arguments + i))
+        _copy(words(frame[_RESULTS + _ADDRESSES], results)[i], found, ARRAYS + ARRAY * (arguments + i))
     return found
 
 
@@ -128,9 +201,9 @@ def _arrays(frame):
 def _copy(where, found, at):
     """A buffer's address and dimensions."""
     buffer = words(where, _BUFFER)
-    dimensions = words(buffer[_DIMENSIONS], ARRAY - 1)
+    dimensions = words(buffer[_DIMENSIONS], RANK)
     found[at] = buffer[_DATA]
-    for i in range(ARRAY - 1):
+    for i in range(RANK):
         found[at + 1 + i] = dimensions[i]
 
 

@@ -1,19 +1,38 @@
 """The CPU's loops over nodes and states, compiled by Numba; `kernels.dplr_math` has the same arithmetic, explained.
 
 A tile of nodes is gone through once for every pair of states, so that what is read and written stays in a core's
-nearest caches. All arrays are float32 and C-contiguous, for H heads and M states, M even, and n = D + 1:
+nearest caches. All arrays are float32 and C-contiguous, for H heads and M states, M even, D directions and n = D + 1;
+the last axis of each lies side by side in memory. A head's share of each, and what a tile of T nodes adds:
 
-    a, b     (H, 2 n, M)      as in `kernels.coefficients`: products of B with C_d and Q, then those of P
-    poles    (H, 3, M)        modulus2, modulus2_low, real4
-    beta     (H, 1, 1)
-    table    (tiles, 4, T)    the nodes' t, 1 / t, 4 t^2 and what that leaves out
-    spectra  (D, H, nodes, 2)
+    a[head], b[head]  (2 n, M)          poles[head]  (3, M)        table[tile]  (4, T)
+              state 0 .. M-1                     state 0 .. M-1             node 0 .. T-1
+            +----------------+                 +----------------+         +----------------+
+    0       | B C_0          |      modulus2   |                |    t    |                |
+    D - 1   | B C_(D-1)      |      its rest   |                |    1/t  |                |
+    n - 1   | B Q            |      real4      |                |    4t^2 |                |
+    n       | P C_0          |                 +----------------+    rest |                |
+    2n - 2  | P C_(D-1)      |                                            +----------------+
+    2n - 1  | P Q            |      beta[head]   (1, 1)
+            +----------------+      `a` and `b` as in `kernels.coefficients`
 
-and, for a head and a tile, real and imaginary parts after each other:
+    spectra[d, head]  (nodes, 2), tiles one after another, real and imaginary part of a node side by side:
 
-    factors  (2, 4, T)        of two states: F and F / t
-    sums     (2 n, 2, T)      R, and then its gradient in the same place
-    ratios   (4, T)           (beta - R_BQ) / (1 + R_PQ) and conj(1 / (1 + R_PQ))
+            | tile 0                 | tile 1                 | last tile: cut at the last node
+            | re im re im ... (T)    | re im re im ... (T)    | re im re im |
+
+Scratch memory of a thread, written anew for every tile:
+
+    factors[i]  (4, T), i = 0, 1    sums  (2 n, 2, T)                  ratios  (4, T)
+    of the states `state + i`       first R, then R's gradient         of a tile
+            +----------------+              +-------------------+            +----------------+
+    Re F    |                |      B C_0   | re (T) | im (T)   |      Re    |                |  (beta - R_BQ)
+    Im F    |                |       ..     | rows as those     |      Im    |                |  / (1 + R_PQ)
+    Re F/t  |                |       ..     | of `a` and `b`    |      Re    |                |  conj(1 / (1 + R_PQ))
+    Im F/t  |                |      P Q     | re (T) | im (T)   |      Im    |                |
+            +----------------+              +-------------------+            +----------------+
+
+The arguments `head`, `tile`, `state`, `d` and `x` of a function are places in these: x counts rows of `a`, `b`, `sums`.
+Gradients `to_a`, `to_b`, `to_poles` and `to_out` lie as `a`, `b`, `poles` and the spectra do.
 """
 
 import numpy as np
@@ -25,7 +44,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 # Only sums over nodes may be reordered, which vectorises them: `_factor` depends on its order of subtractions. NaNs and
 # infinities stay what they are.
-_OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
 _FAST = {"nsz", "arcp", "contract", "afn"}
 _ordered = njit(fastmath=_FAST, **_OPTIONS)
 _reordered = njit(fastmath=_FAST | {"reassoc"}, **_OPTIONS)
@@ -281,7 +300,9 @@ def spectrum_part(address):
 
 
 def gradient_part(address):
-    """The same, from these and the spectra's gradient to those of a, b and poles, as `_gradient` says."""
+    """A part of the heads, for `kernels.cpu.foreign`: from a, b, poles, beta, table and the spectra's gradient to the
+    gradients of a, b and poles, as `_gradient` says.
+    """
     arrays = words(address, ARRAYS + 9 * ARRAY)
     a, b, poles, beta, table = _coefficients(arrays)
     to_a, to_b, to_poles = _array(arrays, 6), _array(arrays, 7), _array(arrays, 8)

@@ -8,7 +8,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numba import njit
+from numba import config, njit
 
 from diffwave_jax.kernels import dplr_math
 from diffwave_jax.kernels.coefficients import Coefficients, nodes
@@ -18,6 +18,12 @@ from diffwave_jax.kernels.rounding import divide_up
 from diffwave_jax.kernels.xla import cauchy_gradient, cauchy_sums
 
 __all__ = ["cauchy_gradient", "cauchy_sums", "spectrum", "spectrum_gradient"]
+
+if config.DISABLE_JIT:  # pyright: ignore[reportAttributeAccessIssue]: Numba adds its options
+    raise ImportError("Numba's compiler is switched off by NUMBA_DISABLE_JIT: unset it, or use implementation='xla'")
+
+# The types of the kernels' arrays: a, b, poles, beta, table.
+COEFFICIENTS = (jnp.float32,) * 5
 
 # Nodes of a tile at most: what a tile needs stays in the nearest caches, and each loop is long enough to be worth
 # starting. An odd multiple of LANES, what a vector register holds: rows a power of two apart share a place in a cache.
@@ -51,12 +57,22 @@ def spectrum_gradient(
 
 @cache
 def _spectrum_target() -> str:
-    return foreign.register("s4_spectrum", loops.spectrum_part, _threads)
+    return foreign.register("s4_spectrum", loops.spectrum_part, _threads, COEFFICIENTS, (jnp.complex64,))
 
 
 @cache
 def _gradient_target() -> str:
-    return foreign.register("s4_spectrum_gradient", loops.gradient_part, _threads)
+    arguments = *COEFFICIENTS, jnp.complex64
+    return foreign.register("s4_spectrum_gradient", loops.gradient_part, _threads, arguments, (jnp.float32,) * 3)
+
+
+def check() -> None:
+    """Registers the first of the kernels with XLA.
+
+    Raises:
+      RuntimeError: XLA has another version of the interface than these are written for.
+    """
+    _spectrum_target()
 
 
 def _call(name: str, out, coefficients: Coefficients, length: int, *more: jax.Array):
