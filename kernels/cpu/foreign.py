@@ -70,6 +70,7 @@ def register(name: str, work, threads, arguments: Sequence, results: Sequence) -
     kinds = np.array([_TYPES[np.dtype(kind)] for kind in (*arguments, *results)], np.intp)
     xla_version = np.full(2, -1, np.intp)
     handler = _handler(name, code, threads, kinds, len(arguments), xla_version)
+    jax.local_devices(backend="cpu")  # until there are devices, JAX only notes what is registered
     try:
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
     except Exception as error:
