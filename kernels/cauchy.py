@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Inexact
 
-from diffwave_jax.kernels import reference, xla
+from diffwave_jax.kernels import reference
 from diffwave_jax.kernels.backends import Implementation, backend, choose
-from diffwave_jax.kernels.derivatives import differentiable
 
 
 def cauchy(
@@ -28,7 +27,7 @@ def cauchy(
       implementation: as in `kernels.dplr_spectrum`.
 
     Returns:
-      (..., L) complex, differentiable in v, z and w, any number of times, in both modes.
+      (..., L) complex, differentiable in v, z and w, in reverse mode; forward mode is for "reference".
 
     Raises:
       ValueError: the shapes do not fit together, there are no nodes, states or sums, or there is no such
@@ -53,12 +52,22 @@ def cauchy(
     return lax.complex(real, imaginary).reshape(*shape[:-1], z.size)
 
 
-def _sums(rows, z_real, z_imaginary, implementation: Implementation) -> tuple[jax.Array, jax.Array]:
+def _plain_sums(
+    rows: jax.Array, z_real: jax.Array, z_imaginary: jax.Array, implementation: Implementation
+) -> tuple[jax.Array, jax.Array]:
     """Real and imaginary part (H, L) from rows (H, 4, M): those of `kernels.cauchy_math.Poles`."""
-    fast = backend(implementation)
+    return backend(implementation).cauchy_sums(rows, z_real, z_imaginary)
 
-    def gradient(inputs, cotangent):
-        return fast.cauchy_gradient(*inputs, *cotangent)
 
-    function = differentiable(lambda x: fast.cauchy_sums(*x), lambda x: xla.cauchy_sums(*x), gradient)
-    return function((rows, z_real, z_imaginary))
+_sums = jax.custom_vjp(_plain_sums, nondiff_argnums=(3,))
+
+
+def _forward(rows, z_real, z_imaginary, implementation):
+    return _sums(rows, z_real, z_imaginary, implementation), (rows, z_real, z_imaginary)
+
+
+def _backward(implementation, inputs, gradients):
+    return backend(implementation).cauchy_gradient(*inputs, *gradients)
+
+
+_sums.defvjp(_forward, _backward)

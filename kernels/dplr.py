@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from diffwave_jax.kernels import reference, xla
+from diffwave_jax.kernels import reference
 from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choose
 from diffwave_jax.kernels.coefficients import Coefficients, coefficients
-from diffwave_jax.kernels.derivatives import differentiable
 from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 
 
@@ -42,7 +41,7 @@ def dplr_spectrum(
       block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.gpu.block_sizes`.
 
     Returns:
-      (D, H, length // 2 + 1) complex; differentiable in every array, any number of times, in both modes.
+      (D, H, length // 2 + 1) complex; differentiable in every array, in reverse mode; forward mode is for "reference".
 
     Raises:
       ValueError: the shapes do not fit together, there are no heads or states, there is no such implementation, or it
@@ -56,7 +55,7 @@ def dplr_spectrum(
         raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
     if implementation == "reference":
         return reference.dplr_spectrum(*arrays, length=length)
-    return _spectrum(coefficients(*arrays), implementation, length, block_sizes)
+    return _spectrum(coefficients(*arrays), (implementation, length, block_sizes))
 
 
 def dplr_kernel(
@@ -75,15 +74,23 @@ def dplr_kernel(
     return jnp.fft.irfft(spectrum, n=length)
 
 
-def _spectrum(rows: Coefficients, name: Implementation, length: int, sizes: BlockSizes | None) -> jax.Array:
-    def value(rows):
-        return backend(name).spectrum(rows, length, sizes)
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _spectrum(rows: Coefficients, call: tuple[Implementation, int, BlockSizes | None]) -> jax.Array:
+    name, length, sizes = call
+    return backend(name).spectrum(rows, length, sizes)
 
-    def gradient(rows, cotangent):
-        # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-        return backend(name).spectrum_gradient(rows, length, jnp.conj(cotangent), sizes)
 
-    return differentiable(value, partial(xla.plain_spectrum, length=length), gradient)(rows)
+def _forward(rows, call):
+    return _spectrum(rows, call), rows
+
+
+def _backward(call, rows, cotangent):
+    name, length, sizes = call
+    # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
+    return (backend(name).spectrum_gradient(rows, length, jnp.conj(cotangent), sizes),)
+
+
+_spectrum.defvjp(_forward, _backward)
 
 
 def _check_shapes(dt, w, b, p, c, length: int) -> None:

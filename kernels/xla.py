@@ -34,24 +34,6 @@ def spectrum(coefficients: Coefficients, length: int, sizes: BlockSizes | None =
 
 
 @_float32()
-def plain_spectrum(coefficients: Coefficients, length: int) -> jax.Array:
-    """Spectra (D, H, nodes) complex64 with the values of `spectrum`, for JAX to differentiate, in `stretch` too.
-
-    Its derivatives keep arrays of heads x states x nodes.
-    """
-    table = nodes(length)
-    size = coefficients.modulus2.shape[1] * table.t.size
-
-    def head_spectrum(head: Coefficients):
-        stretch = head.stretch
-        square = stretch * stretch
-        stretched = table._replace(square=table.square * square, square_low=table.square_low * square)
-        return _head_spectrum(stretched, head._replace(b=head.b * stretch, real4=head.real4 * stretch))
-
-    return jnp.stack(_map(head_spectrum, (coefficients,), size))
-
-
-@_float32()
 def spectrum_gradient(
     coefficients: Coefficients, length: int, gradient: jax.Array, sizes: BlockSizes | None = None
 ) -> Coefficients:
