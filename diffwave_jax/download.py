@@ -128,6 +128,7 @@ def _fetch_persistently(url: str, part: _Part, on_progress: OnProgress | None, l
         try:
             return _fetch(url, part, on_progress, largest)
         except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and before:
                 part.remove()  # longer than the file it was a part of
                 continue

@@ -22,7 +22,7 @@ def split(network: Network) -> tuple[nnx.GraphDef[Network], Weights]:
 def merge(graph: nnx.GraphDef[Network], weights: Mapping[str, jax.Array]) -> Network:
     """The network of structure `graph` with these weights (cheap: call it inside jitted functions)."""
     paths = {_path(name): nnx.Param(value) for name, value in weights.items()}
-    return nnx.merge(graph, nnx.State.from_flat_path(paths))
+    return nnx.merge(graph, nnx.from_flat_state(paths))
 
 
 def remat(function: Callable[..., Result]) -> Callable[..., Result]:
