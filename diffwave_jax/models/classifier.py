@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 WINDOW_SECONDS = 0.032
 HOP_SECONDS = 0.01
@@ -85,7 +85,7 @@ class Classifier(nnx.Module):
         self.norm = group_norm(width, rngs=rngs)
         self.output = nnx.Linear(width, config.n_classes, rngs=rngs)
 
-    def mel(self, audio: Float[Array, "batch samples"]) -> Float[Array, "batch frames mels"]:
+    def mel(self, audio: Float[ArrayLike, "batch samples"]) -> Float[Array, "batch frames mels"]:
         """Audio (B, L) to the network's input (B, T, n_mels), see `log_mel`."""
         return log_mel(audio, self.config.sample_rate, self.config.n_mels)
 
@@ -100,13 +100,13 @@ class Classifier(nnx.Module):
         """Features (B, channels[-1]) to unnormalised log-probabilities (B, n_classes)."""
         return self.output(features)
 
-    def __call__(self, audio: Float[Array, "batch samples"]) -> Float[Array, "batch classes"]:
+    def __call__(self, audio: Float[ArrayLike, "batch samples"]) -> Float[Array, "batch classes"]:
         """Audio (B, L) to unnormalised log-probabilities (B, n_classes), which do not depend on its level."""
         return self.logits(self.features(self.mel(audio)))
 
 
 def log_mel(
-    audio: Float[Array, "batch samples"], sample_rate: int, n_mels: int
+    audio: Float[ArrayLike, "batch samples"], sample_rate: int, n_mels: int
 ) -> Float[Array, "batch frames {n_mels}"]:
     """Log-mel spectrogram (B, T, n_mels) of audio (B, L), 100 frames a second, from -1 to 1.
 

@@ -144,6 +144,7 @@ def test_weights_round_trip():
         ({"name": "diffwave", "dtype": "bf16"}, "dtype must be one of float32, bfloat16, got 'bf16'"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_configs_are_named(fields, message):
     with pytest.raises(UserError, match=message):
         model_config(fields)
