@@ -72,7 +72,9 @@ def _sashimi_table(config: SaShiMiConfig) -> tuple:
 
 def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
     """The original nests its up layers by stage; ours, like its others, are one list each."""
-    pairs = [{"s4": _s4_block(config.glu, l_max), "ff": FEED_FORWARD_BLOCK, "pool": POOL} for l_max in config.stage_l_max]
+    pairs = [
+        {"s4": _s4_block(config.glu, l_max), "ff": FEED_FORWARD_BLOCK, "pool": POOL} for l_max in config.stage_l_max
+    ]
     up_names = iter(
         f"u_layers.{up}.{layer}"
         for up, stage in enumerate(reversed(range(len(config.pool))))
