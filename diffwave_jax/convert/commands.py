@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffwave_jax.convert import length
@@ -111,7 +112,9 @@ def output_difference(first: Contents, second: Contents) -> float:
     """The largest difference of the two networks' outputs on a clip of noise, at a middle diffusion step."""
     outputs = []
     for contents in (first, second):
-        generator = Generator(config_of(contents), contents.weights)
+        generator = Generator(
+            config_of(contents), {name: np.asarray(value) for name, value in contents.weights.items()}
+        )
         x = jax.random.normal(jax.random.key(0), (1, generator.length))
-        outputs.append(np.asarray(generator.predict_noise(x, np.asarray([generator.diffusion.num_steps // 2]))))
+        outputs.append(np.asarray(generator.predict_noise(x, jnp.asarray([generator.diffusion.num_steps // 2]))))
     return float(np.max(np.abs(outputs[0] - outputs[1])))

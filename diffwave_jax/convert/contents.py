@@ -4,13 +4,14 @@
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 ADAM_HYPERPARAMETERS = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False}
 
-Arrays = dict[str, np.ndarray | jax.Array]
+Arrays = Mapping[str, np.ndarray | jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)

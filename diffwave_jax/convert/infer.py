@@ -11,6 +11,7 @@ from diffwave_jax.models import SaShiMiConfig
 Shapes = Mapping[str, tuple[int, ...]]
 PUBLISHED_DILATION_CYCLES = {36: 12, 30: 10}  # by number of layers; no shape depends on the cycle
 DIFFWAVE_LENGTH = 16000
+DEFAULT_L_MAX = 16000  # SaShiMi's, in the original
 MAX_LAYERS = 200  # of any one list; and these stages and states: more would take forever to set up, not to convert
 MAX_POOLS = 6
 MAX_STATES = 1024
@@ -131,7 +132,7 @@ def _sashimi(network: _Layer, _: int | None, length: int | None) -> dict:
     if len(pools) > MAX_POOLS:
         raise UserError(f"the checkpoint has {len(pools)} poolings, more than {MAX_POOLS}")
     l_max, pooling = _l_max(stages), _pooling(pools, d_model)
-    largest = max(filter(None, l_max), default=length or SaShiMiConfig.l_max)
+    largest = max(filter(None, l_max), default=length or DEFAULT_L_MAX)
     return {
         "name": "sashimi",
         "d_model": d_model,

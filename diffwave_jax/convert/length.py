@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from diffwave_jax.convert.contents import Arrays
 from diffwave_jax.convert.mapping import kernel_lengths
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import SaShiMiConfig, model_config
@@ -34,7 +35,7 @@ def single_length(model: Mapping) -> dict:
     return {**model, "l_max": max(l_max)} if isinstance(l_max, tuple | list) else dict(model)
 
 
-def with_lengths(weights: Mapping[str, np.ndarray], old: Mapping, new: Mapping) -> dict[str, np.ndarray]:
+def with_lengths(weights: Arrays, old: Mapping, new: Mapping) -> Arrays:
     """The weights of model section `old` for `new`, which differs in l_max alone: C of the S4 kernels is recomputed.
 
     Kernels truncated to the shorter length agree; the float32 storage of C is the only rounding.

@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from diffwave_jax.convert.layers import layers, template
+from diffwave_jax.errors import UserError
 from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, build, model_config, weights
 
 LINEAR = (("weight", "kernel", "io->oi"), ("bias", "bias", "o->o"))
@@ -72,7 +73,7 @@ def _sashimi_table(config: SaShiMiConfig) -> tuple:
 
 def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
     """The original nests its up layers by stage; ours, like its others, are one list each."""
-    pairs = [
+    stages = [
         {"s4": _s4_block(config.glu, l_max), "ff": FEED_FORWARD_BLOCK, "pool": POOL} for l_max in config.stage_l_max
     ]
     up_names = iter(
@@ -83,7 +84,7 @@ def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
     table = []
     for name, (group, stage, block) in layers(config).items():
         theirs = next(up_names) if group == "up" else name.replace("down.", "d_layers.").replace("center.", "c_layers.")
-        table.append((theirs, name, pairs[stage][block]))
+        table.append((theirs, name, stages[stage][block]))
     return table
 
 
@@ -128,7 +129,7 @@ class Tensor(NamedTuple):
         squeezed = array.reshape([n for n, axis in zip(array.shape, theirs, strict=True) if axis != "1"])
         return np.ascontiguousarray(squeezed.transpose([theirs.replace("1", "").index(axis) for axis in ours]))
 
-    def to_torch(self, array: np.ndarray) -> np.ndarray:
+    def to_torch(self, array: np.ndarray | jax.Array) -> np.ndarray:
         """Our layout to PyTorch's."""
         ours, theirs = self.axes.split("->")
         return (
@@ -139,7 +140,7 @@ class Tensor(NamedTuple):
 def tensors(model: Mapping) -> list[Tensor]:
     """Every tensor of the original's `state_dict`, in its order, for a config's `model` section."""
     shapes = weight_shapes(model)
-    return [_tensor(*leaf, shapes) for leaf in _leaves("", "", _table(model))]
+    return [_tensor(theirs, ours, below, shapes) for theirs, ours, below in _leaves("", "", _table(model))]
 
 
 def torch_names(model: Mapping) -> list[str]:
@@ -160,7 +161,11 @@ def kernel_lengths(model: Mapping) -> dict[str, int]:
 
 def _table(model: Mapping) -> tuple:
     config = model_config(model)
-    return _sashimi_table(config) if isinstance(config, SaShiMiConfig) else _diffwave_table(config)
+    if isinstance(config, SaShiMiConfig):
+        return _sashimi_table(config)
+    if isinstance(config, DiffWaveConfig):
+        return _diffwave_table(config)
+    raise UserError(f"the original's code has no network {model['name']!r}: only DiffWave and SaShiMi are converted")
 
 
 def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:

@@ -60,8 +60,8 @@ def _check_written(step: Path, items: dict, config: dict) -> None:
 
 
 def _same_bits(first: np.ndarray, second: jax.Array) -> bool:
-    second = np.asarray(second)
-    return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+    other = np.asarray(second)
+    return first.dtype == other.dtype and first.shape == other.shape and first.tobytes() == other.tobytes()
 
 
 def config_of(contents: Contents) -> ConfigDict:
@@ -100,7 +100,7 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
       UserError: there is no checkpoint, it cannot be read, or its network predicts something else than noise or sees
         audio scaled.
     """
-    saved = checkpoint.load(path, ema=ema)
+    saved = checkpoint.load(Path(path), ema=ema)
     config = from_dict(saved.config)
     if config.diffusion.prediction != "noise":
         raise UserError(f"the original's networks predict noise, this one predicts {config.diffusion.prediction}")
@@ -110,7 +110,9 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
     averaged = ema and (saved.path / "ema").is_dir()
     adam = None if averaged else _read_adam(saved.path / "optimizer")
     updates = adam.count if adam else saved.step
-    rate = float(f"{float(learning_rate(config.train)(max(updates - 1, 0))):.7g}")  # float32 has no more digits
+    rate = float(
+        f"{float(np.asarray(learning_rate(config.train)(max(updates - 1, 0)))):.7g}"
+    )  # float32 has no more digits
     return Contents(config.model.to_dict(), saved.weights, saved.step, rate, adam)
 
 

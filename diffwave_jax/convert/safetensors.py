@@ -69,7 +69,7 @@ class _Places:
 
 def _header(data: bytes) -> dict:
     try:
-        header = json.loads(data)
+        header = json.loads(data.decode())
     except RecursionError as error:
         raise ValueError("its header is nested like no checkpoint's") from error
     if not isinstance(header, dict):

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import ml_dtypes  # noqa: F401 - makes "bfloat16" a name of NumPy's
 import numpy as np
@@ -56,7 +56,7 @@ class TensorFile:
       storages: where the references' bytes are.
     """
 
-    def __init__(self, path: Path, format: str, content: object, storages: Storages):
+    def __init__(self, path: Path, format: str, content: Any, storages: Storages):
         self.path = path
         self.format = format
         self.content = content

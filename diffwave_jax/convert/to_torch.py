@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from diffwave_jax.convert import mapping
-from diffwave_jax.convert.contents import ADAM_HYPERPARAMETERS, Contents
+from diffwave_jax.convert.contents import ADAM_HYPERPARAMETERS, Adam, Arrays, Contents
 from diffwave_jax.convert.infer import LAYOUTS
 from diffwave_jax.convert.torch_writer import write_checkpoint
 from diffwave_jax.errors import UserError
@@ -36,9 +37,13 @@ def write_torch(path: str | os.PathLike, contents: Contents) -> None:
     _check_known(contents.model)
     tensors = mapping.tensors(contents.model)
     prefix = next(layout.prefix for layout in LAYOUTS if layout.title.lower() == contents.model["name"])
-    saved = {"model_state_dict": {prefix + tensor.torch_name: _value(tensor, contents.weights) for tensor in tensors}}
+    saved: dict[str, Any] = {
+        "model_state_dict": {prefix + tensor.torch_name: _value(tensor, contents.weights) for tensor in tensors}
+    }
     if contents.adam is not None:
-        saved["optimizer_state_dict"] = _adam(contents, [tensor for tensor in tensors if not tensor.l_max])
+        saved["optimizer_state_dict"] = _adam(
+            contents.adam, contents.learning_rate, [tensor for tensor in tensors if not tensor.l_max]
+        )
     saved["steps"] = contents.step
     if contents.learning_rate is not None:
         saved["lr"] = contents.learning_rate
@@ -56,7 +61,7 @@ def _check_known(model: Mapping) -> None:
         raise UserError(f"the original needs an even l_max, this network has {model['l_max']}")
 
 
-def _value(tensor: mapping.Tensor, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+def _value(tensor: mapping.Tensor, weights: Arrays) -> np.ndarray:
     return tensor.to_torch(weights[tensor.name]) if not tensor.l_max else kernel_nodes(tensor.torch_name, tensor.l_max)
 
 
@@ -66,11 +71,10 @@ def kernel_nodes(name: str, l_max: int) -> np.ndarray:
     # The original divides by 1 + omega in float32: its last node must round to the neighbour of -1, not to -1.
     omega[-1] = np.nextafter(np.float32(-1), np.float32(0))
     nodes = omega if name.endswith("omega") else 2 * (1 - omega) / (1 + omega)
-    return np.stack([nodes.real, nodes.imag], axis=-1).astype(np.float32)
+    return np.stack([np.real(nodes), np.imag(nodes)], axis=-1).astype(np.float32)
 
 
-def _adam(contents: Contents, parameters: list[mapping.Tensor]) -> dict:
-    adam = contents.adam
+def _adam(adam: Adam, learning_rate: float | None, parameters: list[mapping.Tensor]) -> dict:
     state = {
         number: {
             "step": np.asarray(adam.count, np.float32),
@@ -80,5 +84,5 @@ def _adam(contents: Contents, parameters: list[mapping.Tensor]) -> dict:
         for number, tensor in enumerate(parameters)
         if np.any(np.asarray(adam.nu[tensor.name]))  # PyTorch has no state for a parameter that never had a gradient
     }
-    group = {"lr": contents.learning_rate or ADAM_LEARNING_RATE, **ADAM_OPTIONS, "params": list(range(len(parameters)))}
+    group = {"lr": learning_rate or ADAM_LEARNING_RATE, **ADAM_OPTIONS, "params": list(range(len(parameters)))}
     return {"state": state, "param_groups": [group]}

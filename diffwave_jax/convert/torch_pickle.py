@@ -106,11 +106,11 @@ def _protocol(_: _Machine, version: object) -> None:
         raise ValueError(f"pickle protocol {version}, where PyTorch writes 2 to 5")
 
 
-def _put(machine: _Machine, index: object) -> None:
+def _put(machine: _Machine, index: int) -> None:
     machine.memo[index] = machine.stack[-1]
 
 
-def _get(machine: _Machine, index: object) -> None:
+def _get(machine: _Machine, index: int) -> None:
     if index not in machine.memo:
         raise ValueError(f"the pickle refers to its entry {index}, which is not there")
     machine.stack.append(machine.memo[index])

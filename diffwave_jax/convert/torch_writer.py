@@ -52,7 +52,7 @@ def _write_archive(archive: zipfile.ZipFile, content: object) -> None:
 
 def _write_member(archive: zipfile.ZipFile, name: str, data: bytes | memoryview) -> None:
     member = zipfile.ZipInfo(name)
-    header = archive.fp.tell() + 30 + len(name.encode()) + 4
+    header = archive.start_dir + 30 + len(name.encode()) + 4
     padding = -header % ALIGNMENT
     member.extra = b"FB" + struct.pack("<H", padding) + bytes(padding)  # "FB": the field that PyTorch pads with
     archive.writestr(member, data)

@@ -36,7 +36,7 @@ from diffwave_jax.errors import UserError
 from tests.helpers.torch_files import MODELS, random_contents
 
 SECONDS = 2.0  # of work that a file may take; none here has more than 1 MB
-MEGABYTES = 100  # that the process may grow by
+MEGABYTES = 100  # that the process may grow by for it
 HANG = 60  # seconds
 # Python imports, and so executes, a text encoding where it is first met: by zipfile, pickletools and UserError.
 ENCODINGS = [codecs.lookup(name) for name in ("cp437", "raw_unicode_escape", "unicode_escape")]
@@ -70,7 +70,10 @@ def small_checkpoints() -> dict[str, bytes]:
 def network_checkpoint() -> bytes:
     """A whole DiffWave that converts, in float16."""
     contents = random_contents(NETWORK, optimizer=False)
-    state = {t.torch_name: torch.tensor(t.to_torch(contents.weights[t.name])).half() for t in mapping.tensors(NETWORK)}
+    state = {
+        t.torch_name: torch.tensor(t.to_torch(np.asarray(contents.weights[t.name]))).half()
+        for t in mapping.tensors(NETWORK)
+    }
     return _saved({"model_state_dict": state, "steps": 7})
 
 
@@ -96,7 +99,8 @@ def _saved(content: object, **options) -> bytes:
 
 def safetensors(tensors: Mapping[str, np.ndarray], dtype: str = "F32") -> bytes:
     """A file in that format; `dtype` is what the arrays' bytes are called."""
-    head, blobs, at = {"__metadata__": {"format": "pt"}}, [], 0
+    head: dict[str, dict] = {"__metadata__": {"format": "pt"}}
+    blobs, at = [], 0
     for name, array in tensors.items():
         blobs.append(array.tobytes())
         head[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + len(blobs[-1])]}
@@ -258,10 +262,9 @@ def fuzz(files: int, seed: int = 0) -> tuple[Counter, list[str]]:
         outcome(
             path, truth, watch
         )  # the last is the network: what is loaded and compiled once is not the mutants' work
-        memory = _megabytes()
         for number in range(files):
             path.write_bytes(mutant(originals, rng))
-            start = time.process_time()
+            start, memory = time.process_time(), _megabytes()
             signal.alarm(HANG)
             try:
                 outcomes[outcome(path, truth, watch)] += 1
@@ -269,7 +272,7 @@ def fuzz(files: int, seed: int = 0) -> tuple[Counter, list[str]]:
                 failures.append(f"file {number} (seed {seed}): {type(error).__name__}: {error}")
             signal.alarm(0)
             seconds, grown = time.process_time() - start, _megabytes() - memory
-            LARGEST.update(seconds=max(LARGEST["seconds"], seconds), megabytes=grown)
+            LARGEST.update(seconds=max(LARGEST["seconds"], seconds), megabytes=max(LARGEST["megabytes"], grown))
             if seconds > SECONDS or grown > MEGABYTES:
                 failures.append(f"file {number} (seed {seed}): {seconds:.1f} s, grown by {grown:.0f} MB")
     return outcomes, failures + [f"a call was made: {event}" for event in watch.events]
@@ -297,9 +300,9 @@ class _CallWatch:
         self._watching = False
         sys.addaudithook(self._hear)
 
-    def _hear(self, event: str, _: tuple) -> None:
+    def _hear(self, event: str, arguments: tuple) -> None:
         if self._watching and event.startswith(CALLS):
-            self.events.append(event)
+            self.events.append(f"{event} {arguments!r:.200}")
 
     def __enter__(self) -> None:
         self._watching = True
@@ -319,7 +322,7 @@ def main() -> int:
         print(f"{count:7,}  {kind}")
     print(
         f"{options.files:,} files in {time.perf_counter() - start:.0f} s; the longest took {LARGEST['seconds']:.2f} s "
-        f"of processor time; memory grew by {LARGEST['megabytes']:.0f} MB"
+        f"of processor time, and the process grew by {LARGEST['megabytes']:.0f} MB at most for one"
     )
     print(*failures[:20], sep="\n")
     return 1 if failures else 0
