@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Complex, Inexact
 
 from diffwave_jax.kernels import reference
 from diffwave_jax.kernels.backends import Implementation, backend, choose
+from diffwave_jax.kernels.derivatives import first_derivative, reverse_mode
 
 
 def cauchy(
@@ -27,7 +28,7 @@ def cauchy(
       implementation: as in `kernels.dplr_spectrum`.
 
     Returns:
-      (..., L) complex, differentiable in v, z and w, in reverse mode; forward mode is for "reference".
+      (..., L) complex; differentiable in v, z and w, once and in reverse mode. "reference" has all derivatives.
 
     Raises:
       ValueError: the shapes do not fit together, there are no nodes, states or sums, or there is no such
@@ -48,7 +49,8 @@ def cauchy(
     v, w = (jnp.broadcast_to(x.astype(jnp.complex64), shape).reshape(-1, shape[-1]) for x in (v, w))
     z = z.astype(jnp.complex64)
     rows = jnp.stack([-2 * jnp.real(v * jnp.conj(w)), 2 * jnp.real(v), jnp.real(w), jnp.imag(w)], axis=1)
-    real, imaginary = _sums(rows, jnp.real(z), jnp.imag(z), implementation)
+    with reverse_mode():
+        real, imaginary = _sums(rows, jnp.real(z), jnp.imag(z), implementation)
     return lax.complex(real, imaginary).reshape(*shape[:-1], z.size)
 
 
@@ -67,7 +69,7 @@ def _forward(rows, z_real, z_imaginary, implementation):
 
 
 def _backward(implementation, inputs, gradients):
-    return backend(implementation).cauchy_gradient(*inputs, *gradients)
+    return first_derivative(backend(implementation).cauchy_gradient)(*inputs, *gradients)
 
 
 _sums.defvjp(_forward, _backward)

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 from diffwave_jax.kernels import reference
 from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choose
 from diffwave_jax.kernels.coefficients import Coefficients, coefficients
+from diffwave_jax.kernels.derivatives import first_derivative, reverse_mode
 from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
 
 
@@ -41,7 +42,8 @@ def dplr_spectrum(
       block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.gpu.block_sizes`.
 
     Returns:
-      (D, H, length // 2 + 1) complex; differentiable in every array, in reverse mode; forward mode is for "reference".
+      (D, H, length // 2 + 1) complex; differentiable in every array, once and in reverse mode. "reference" has all
+      derivatives.
 
     Raises:
       ValueError: the shapes do not fit together, there are no heads or states, there is no such implementation, or it
@@ -55,7 +57,8 @@ def dplr_spectrum(
         raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
     if implementation == "reference":
         return reference.dplr_spectrum(*arrays, length=length)
-    return _spectrum(coefficients(*arrays), (implementation, length, block_sizes))
+    with reverse_mode():
+        return _spectrum(coefficients(*arrays), (implementation, length, block_sizes))
 
 
 def dplr_kernel(
@@ -86,8 +89,9 @@ def _forward(rows, call):
 
 def _backward(call, rows, cotangent):
     name, length, sizes = call
+    gradient = first_derivative(lambda rows, gradient: backend(name).spectrum_gradient(rows, length, gradient, sizes))
     # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
-    return (backend(name).spectrum_gradient(rows, length, jnp.conj(cotangent), sizes),)
+    return (gradient(rows, jnp.conj(cotangent)),)
 
 
 _spectrum.defvjp(_forward, _backward)
