@@ -162,7 +162,7 @@ def _short(text: object) -> str:
 def _fetch(url: str, part: _Part, on_progress: OnProgress | None, largest: int) -> None:
     """One attempt; raises one of `CONNECTION_ERRORS` where the connection ends early."""
     note = part.note(url)
-    with _ask(url, part.size if note else 0, note and note["tag"]) as response:
+    with _ask(url, part.size, note["tag"] if note else None) as response:
         if response.status == http.client.PARTIAL_CONTENT:
             total = _checked_total(response, part, note)
         else:

@@ -93,9 +93,20 @@ def torch_file(release: Release, folder: Path, *, on_progress: OnProgress | None
     if not record.exists():
         with complete(record) as partial:
             partial.write_text(json.dumps({"url": release.url, **_facts(file)}, indent=1))
-    elif wrong := _mismatch(file, json.loads(record.read_text())):
+    elif wrong := _mismatch(file, _recorded(record)):
         raise UserError(f"{file} has changed since its download ({wrong}): remove it, and it is downloaded again")
     return file
+
+
+def _recorded(record: Path) -> dict:
+    """What a record says of its file."""
+    try:
+        said = json.loads(record.read_bytes())
+        return {"size": said["size"], "sha256": said["sha256"]}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{record} is damaged: remove it and the file beside it, and the model is downloaded again"
+        ) from error
 
 
 def _download(release: Release, file: Path, on_progress: OnProgress | None) -> None:

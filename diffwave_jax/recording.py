@@ -110,7 +110,7 @@ def _read_with_libsndfile(path: Path, seconds: float | None) -> Recording:
 def _opened(path: Path) -> soundfile.SoundFile:
     name = os.fsencode(path) if os.name == "posix" else path  # bytes: the name may not be UTF-8
     try:
-        file = soundfile.SoundFile(name)
+        file = soundfile.SoundFile(name)  # pyright: ignore[reportArgumentType] - bytes are taken too
         if file.format in ("WAV", "WAVEX") and file.frames == 0:
             return soundfile.SoundFile(_with_length(path))
         return file

@@ -141,6 +141,16 @@ def test_a_file_other_than_the_known_one_is_refused(cache, serve, monkeypatch, f
     assert not (cache / "model.pt").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"size": 1}', b"\xff", b"[" * 10_000])
+def test_a_damaged_record_of_a_download_is_one_clear_line(cache, serve, content):
+    serve()
+    folder = cache.parent / "elsewhere"
+    file = pretrained.torch_file(pretrained.RELEASED[NAME], folder)
+    file.with_name(file.name + ".json").write_bytes(content)
+    with pytest.raises(UserError, match=r"\.json is damaged: remove it and the file beside it, and the model is"):
+        pretrained.torch_file(pretrained.RELEASED[NAME], folder)
+
+
 def test_a_cached_file_that_has_changed_is_noticed(cache, serve, released):
     serve()
     folder = cache.parent / "elsewhere"

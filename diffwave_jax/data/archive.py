@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, cast
 
 from diffwave_jax.data.listing import Files, Wanted, is_hidden, list_folder
 from diffwave_jax.errors import UserError
@@ -52,7 +52,16 @@ DAMAGES = (
     *(ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError),  # RuntimeError: encrypted, not implemented
 )
 
-Member = tuple[str, BinaryIO]
+
+class Readable(Protocol):
+    """What bytes are read from, in order."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end."""
+        ...
+
+
+Member = tuple[str, Readable]
 
 
 def open_files(path: Path, wanted: Wanted, scratch: Path) -> Files:
@@ -119,13 +128,13 @@ def _zip_members(file: BinaryIO, budget: "_Budget", wanted: Wanted, _: Files) ->
 def _tar_members(file: BinaryIO, budget: "_Budget", wanted: Wanted, files: Files) -> Iterator[Member]:
     stream, holes = _Metered(_decompressed(file), budget), _Budget(budget.path)
     stream.limit = HEADER_BYTES
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_Header) as tar:
+    with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", bufsize=CHUNK, tarinfo=_Header) as tar:
         while member := _next(tar, stream):
             name = _clean(member.name)
             if not wanted(name) or member.isdir():
                 continue
             if member.isreg():
-                content = tar.extractfile(member)
+                content = cast(Readable, tar.extractfile(member))
                 yield name, _Metered(content, holes) if member.issparse() else content  # holes are in no stream
             elif member.islnk() and (target := _clean(member.linkname)) in files.paths:
                 files.paths[name] = files.paths[target]
@@ -137,8 +146,9 @@ def _tar_members(file: BinaryIO, budget: "_Budget", wanted: Wanted, files: Files
             files.remarks.append(f"{budget.path} has no mark at its end: it may be cut")
 
 
-def _decompressed(file: BinaryIO) -> BinaryIO:
-    start = file.peek(8)
+def _decompressed(file: BinaryIO) -> Readable:
+    start = file.read(8)
+    file.seek(0)
     opener = next((opener for magic, opener in DECOMPRESSORS.items() if start.startswith(magic)), None)
     return opener(file) if opener else file
 
@@ -148,7 +158,7 @@ def _next(tar: tarfile.TarFile, stream: "_Metered") -> tarfile.TarInfo | None:
     stream.limit = tar.offset + HEADER_BYTES
     member = tar.next()
     stream.limit = None
-    tar.members.clear()  # it would keep every one that it has seen
+    tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - it would keep every one that it has seen
     return member
 
 
@@ -195,7 +205,7 @@ class _Metered:
       limit: the position, to within a chunk, beyond which nothing may be read for the moment; None for none.
     """
 
-    def __init__(self, stream: BinaryIO, budget: _Budget):
+    def __init__(self, stream: Readable, budget: _Budget):
         self._stream = stream
         self._budget = budget
         self.position = 0
@@ -211,7 +221,7 @@ class _Metered:
         return chunk
 
 
-def _chunks(member: BinaryIO, path: Path) -> Iterator[bytes]:
+def _chunks(member: Readable, path: Path) -> Iterator[bytes]:
     with _reading(path):
         while chunk := member.read(CHUNK):
             yield chunk

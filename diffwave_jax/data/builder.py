@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -93,7 +94,8 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         files = open_files(archive, lambda name: self.source.wanted(name, spec), self._scratch)
         classes, splits, remarks = self.source.find(files, spec)
         report.classes, report.skipped, report.notes = list(classes), files.left_out, [*files.remarks, *remarks]
-        self.info.features["label"].names = _tfds_names(classes)
+        label = cast(tfds.features.FeaturesDict, self.info.features)["label"]
+        cast(tfds.features.ClassLabel, label).names = _tfds_names(classes)
         self._total = sum(map(len, splits.values()))
         return {split: self._generate_examples(split, clips) for split, clips in splits.items() if clips}
 
@@ -143,7 +145,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             )
         report.fingerprints[split] = fingerprint
         report.sizes[split] = len(clips) - len(skipped)
-        report.write(self.data_path)
+        report.write(Path(self.data_path))
 
 
 class SC09(ClipBuilder):

@@ -10,6 +10,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -46,7 +47,7 @@ class Dataset:
 
     def __init__(
         self,
-        records: Sequence[dict],
+        records: Any,  # a TFDS data source: `[index]`, `__getitems__(indices)`, `len`
         spec: DataSpec,
         classes: tuple[str, ...],
         skipped: dict[str, str],
@@ -141,7 +142,7 @@ def open_dataset(
         _log.warning(line)
     classes = () if report.classes == [UNLABELLED] else tuple(report.classes)
     speakers = tuple(config.get("speakers", ()))
-    records = builder.as_data_source(split)
+    records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] - TFDS decorates it
     fingerprint = report.fingerprints[split]
     return Dataset(records, spec, classes, report.skipped, speakers, fingerprint, Path(builder.data_path))
 
@@ -185,7 +186,7 @@ def _opened(make: Callable[[], ClipBuilder], folder: Path) -> tuple[ClipBuilder,
             return ""
         report = Report.read(Path(builder.data_path))
         for split, size in report.sizes.items():
-            records = builder.as_data_source(split)
+            records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] - TFDS decorates it
             if len(records) != size or not records[0]:
                 return f"{len(records)} of {size} clips"
         return builder, report

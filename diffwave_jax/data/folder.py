@@ -45,7 +45,8 @@ def find(files: Files, spec: DataSpec) -> tuple[tuple[str, ...], Splits, list[st
     classes = _in_order(found, spec.classes) if labelled else (UNLABELLED,)
     labels = parents if labelled else [UNLABELLED] * len(names)
     clips = [ClipFile(name, files.paths[name], label) for name, label in zip(names, labels, strict=True)]
-    return classes, *(split_by_lists(clips, files) if has_lists(files) else (split_by_name(clips), []))
+    splits, remarks = split_by_lists(clips, files) if has_lists(files) else (split_by_name(clips), [])
+    return classes, splits, remarks
 
 
 def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:

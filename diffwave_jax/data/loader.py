@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 import grain
 import numpy as np
@@ -53,7 +54,7 @@ def make_loader(
     order = grain.MapDataset.range(len(dataset)).seed(seed)
     if shuffle:
         order = order.shuffle()
-    read = _ReadClips(dataset, order.repeat(num_epochs), seed, shift, tuple(gain))
+    read = _ReadClips(dataset, order.repeat(num_epochs), seed, shift, (gain[0], gain[1]))
     return Loader(read, batch_size, (process_index, process_count), prefetch)
 
 
@@ -111,7 +112,9 @@ class _ReadClips:
       seed, shift, gain: of the augmentation.
     """
 
-    def __init__(self, dataset: Dataset, order: grain.MapDataset, seed: int, shift: int, gain: tuple[float, ...]):
+    def __init__(
+        self, dataset: Dataset, order: grain.MapDataset[int], seed: int, shift: int, gain: tuple[float, float]
+    ):
         self._dataset = dataset
         self._order = order
         self._seed = seed
@@ -127,7 +130,7 @@ class _ReadClips:
         return self._dataset.fingerprint
 
     def __call__(self, places: range) -> dict[str, np.ndarray]:
-        batch = self._dataset.read([self._order[place] for place in places])
+        batch = self._dataset.read([cast(int, self._order[place]) for place in places])
         if self._shift or self._gain != (1.0, 1.0):
             for row, place in enumerate(places):
                 batch["audio"][row] = self._augment(batch["audio"][row], place)
@@ -136,7 +139,7 @@ class _ReadClips:
     def _augment(self, audio: np.ndarray, place: int) -> np.ndarray:
         """Depends on the seed and the clip's place in the run only, so resuming repeats it."""
         rng = np.random.default_rng((self._seed, place))
-        offset = rng.integers(-self._shift, self._shift, endpoint=True)
+        offset = int(rng.integers(-self._shift, self._shift, endpoint=True))
         return np.clip(shifted(audio, offset) * np.float32(rng.uniform(*self._gain)), -1, 1)
 
 

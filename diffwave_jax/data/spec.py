@@ -91,9 +91,9 @@ class DataSpec:
 
 
 def _check_whole(field: str, value: object, limits: tuple[int, int], unit: str) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    number = int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else -1
     wanted = f"a whole number of {unit}, {limits[0]} to {limits[1]}"
-    _check(whole and limits[0] <= value <= limits[1], field, value, wanted)
+    _check(limits[0] <= number <= limits[1], field, value, wanted)
 
 
 def _is_number(value: object) -> bool:
