@@ -1,8 +1,8 @@
 """README's commands, run in their order from one folder, as they stand.
 
 Left out are the lines whose comment says "(network". The folder is a copy of the repository that asks less of the
-machine: a tiny network stands in for the bundled one, `configs/small.py` trains two steps of a tinier network, and the two
-files that the reader is to bring are made up.
+machine: a tiny network stands in for the bundled one, `configs/small.py` trains two steps of a tinier network, and the
+two files that the reader is to bring are made up.
 """
 
 import os
@@ -89,6 +89,7 @@ def bundle(folder: Path) -> None:
 def test_the_commands_run_in_order_from_one_folder(clone):
     places = [str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = os.environ | {"PATH": os.pathsep.join(places), "JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(clone / "programs"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     run = commands()
     assert sum(line.startswith("python sample.py") for line in run) >= 4
     for command in run:

@@ -1,5 +1,6 @@
 """What train.py says to mistakes: one line, exit status 2, and nothing left behind."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -100,7 +101,40 @@ def test_archive_and_folder_give_the_same_clips(tmp_path, clips):
     with tarfile.open(tmp_path / "clips.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "clips", arcname=".")
     packed = [f"--config.data.archive={tmp_path / 'clips.tar.gz'}", data[1]]
-    lines = [train(tmp_path / f"run{n}", *TINY, *source).stdout.split("steps_per_second")[0] for n, source in
-             enumerate([data, packed])]  # fmt: skip
-    assert "loss" in lines[0]
-    assert lines[0] == lines[1]
+    losses = [
+        re.search(r"step 2 .*(?=steps_per_second)", train(tmp_path / f"run{n}", *TINY, *source).stdout)[0]
+        for n, source in enumerate([data, packed])
+    ]
+    assert "loss" in losses[0]
+    assert losses[0] == losses[1]
+
+
+def test_a_config_alone_trains_in_a_folder_of_its_name(tmp_path, clips):
+    """From another folder, in both spellings of a flag; the same command then finds the run it continues."""
+    command = [sys.executable, ROOT / "train.py", "--config", ROOT / "configs" / "small.py", *TINY, *clips()]
+    for steps, spelling in [(1, "batch-size"), (2, "batch_size")]:
+        more = [f"--config.train.num_steps={steps}", f"--config.train.{spelling}=2"]
+        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("workdir: runs/small\n")
+    assert (tmp_path / "runs" / "small" / "checkpoints" / "2" / "params").is_dir()
+    assert "step 1" in done.stderr  # where it continues
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--help"], ["--workdir ", "--num-processes INT", "--config.train.batch_size=12", "--config.model.d_model=128"]),
+        (["--config", "configs/small.py", "--config.train.batch-size=3", "-h"], ["train.batch_size=3", "d_model=16"]),
+    ],
+)
+def test_help_lists_flags_and_fields(arguments, shown):
+    done = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
+    assert all(text in done.stdout for text in shown)
+
+
+def test_no_config():
+    done = subprocess.run([sys.executable, "train.py"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no config: give --config FILE") and done.stderr.count("\n") == 1

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -35,7 +36,7 @@ def numbers_of(choice: Choice, names: tuple[str, ...], what: str) -> tuple[int, 
     Raises:
       UserError: a name that the model does not know, or neither a name nor a number.
     """
-    several = (choice,) if np.ndim(choice) == 0 else choice
+    several: Any = (choice,) if np.ndim(choice) == 0 else choice  # NumPy's arrays too
     return tuple(_number(one, names, what) for one in several)
 
 

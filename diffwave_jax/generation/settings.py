@@ -4,7 +4,7 @@ import dataclasses
 import math
 import operator
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -86,7 +86,7 @@ class Settings:
         sampler, usual_sampler = (name or USUAL_SAMPLER for name in (sampler or usual.sampler, usual.sampler))
         chain = usual if sampler == usual_sampler and start is None else nothing
         noise = chain if eta is None else nothing
-        steps = _or(steps, chain.steps)
+        steps, eta = _or(steps, chain.steps), _or(eta, chain.eta)
         levels = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
         said = usual if start is None else nothing
         classes = numbers_of(_or(digit, said.digit), class_names(config), "digit")
@@ -94,7 +94,7 @@ class Settings:
             sampler=sampler,
             steps=usual_steps(sampler, levels) if steps is None else _whole(steps, "steps"),
             seed=_whole(seed, "seed"),
-            eta=_real(_or(eta, chain.eta), "eta"),
+            eta=None if eta is None else _real(eta, "eta"),
             noise_scale=_real(_or(noise_scale, noise.noise_scale), "noise_scale"),
             digit=classes,
             speaker=numbers_of(_or(speaker, usual.speaker if classes else ()), speaker_names(config), "speaker"),
@@ -186,16 +186,15 @@ def _ends(guided_steps: Sequence[int]) -> tuple[int, int] | None:
     return low, high
 
 
-def _whole(value: object, what: str) -> int:
+def _whole(value: Any, what: str) -> int:
     try:
         return operator.index(value)
     except TypeError:
         raise UserError(f"{what} is {value!r}; give a whole number") from None
 
 
-def _real(value, what: str):
-    """A float, or None for None."""
+def _real(value: Any, what: str) -> float:
     try:
-        return None if value is None else float(value)
+        return float(value)
     except (TypeError, ValueError):
         raise UserError(f"{what} is {value!r}; give a number") from None

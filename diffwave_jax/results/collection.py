@@ -92,10 +92,11 @@ def generate_into(
     _make_ready(folder)
 
     def on_step(done: int, total: int) -> None:
-        on_progress(len(wanted) * done / total, len(wanted))
+        if on_progress is not None:
+            on_progress(len(wanted) * done / total, len(wanted))
 
     if wanted:
-        told = on_step if on_progress else None
+        told = None if on_progress is None else on_step  # a chain that tells of its steps waits for each
         for indices, audio in generator.clips(list(wanted), settings, batch_size=batch_size, on_step=told):
             _write(folder, generator, [wanted[index] for index in indices], audio)
     return _finish(folder, generator, n, list(wanted))
@@ -124,13 +125,13 @@ def save_into(
     Raises:
       UserError: other clips are there already, or the disk takes no more.
     """
-    records = [record | (origin or {}) for record in _records(generator, n, settings, options)]
+    records = [{**record, **(origin or {})} for record in _records(generator, n, settings, options)]
     wanted = records if options.overwrite else clips_folder.missing(folder, records)
     _make_ready(folder)
     audio = make() if wanted else np.empty((n, 0))
     if options.overwrite:
         _clear(folder)
-    indices = [record["index"] for record in wanted]
+    indices = [int(record["index"]) for record in wanted]
     _write(folder, generator, wanted, audio[indices])
     return _finish(folder, generator, n, indices)
 
