@@ -89,7 +89,10 @@ def bundle(folder: Path) -> None:
 def test_the_commands_run_in_order_from_one_folder(clone):
     places = [str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = os.environ | {"PATH": os.pathsep.join(places), "JAX_PLATFORMS": "cpu"}
-    environment |= {"JAX_COMPILATION_CACHE_DIR": str(clone / "programs"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": str(clone / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     run = commands()
     assert sum(line.startswith("python sample.py") for line in run) >= 4
     for command in run:

@@ -124,7 +124,10 @@ def test_a_config_alone_trains_in_a_folder_of_its_name(tmp_path, clips):
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["--help"], ["--workdir ", "--num-processes INT", "--config.train.batch_size=12", "--config.model.d_model=128"]),
+        (
+            ["--help"],
+            ["--workdir ", "--num-processes INT", "--config.train.batch_size=12", "--config.model.d_model=128"],
+        ),
         (["--config", "configs/small.py", "--config.train.batch-size=3", "-h"], ["train.batch_size=3", "d_model=16"]),
     ],
 )

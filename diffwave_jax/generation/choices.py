@@ -40,7 +40,7 @@ def numbers_of(choice: Choice, names: tuple[str, ...], what: str) -> tuple[int, 
     return tuple(_number(one, names, what) for one in several)
 
 
-def _number(one: int | str, names: tuple[str, ...], what: str) -> int:
+def _number(one: Any, names: tuple[str, ...], what: str) -> int:
     """The number of a class or a speaker that is asked for by number or by name."""
     if isinstance(one, str):
         if one in names:

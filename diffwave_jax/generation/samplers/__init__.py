@@ -5,6 +5,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
@@ -98,7 +99,7 @@ def _look_up(table: dict, name: str, what: str):
     return table[name]
 
 
-def _in_range(value: float, low: float, high: float, what: str):
+def _in_range(value: Any, low: float, high: float, what: str) -> Any:
     if not low <= value <= high:
         raise UserError(f"{what} is {value}; it must be between {low} and {high}")
     return value
