@@ -36,7 +36,7 @@ def random_contents(name: str) -> Contents:
 
 
 def to_legacy(source: Path, target: Path) -> None:
-    """The same checkpoint in the old format."""
+    """Writes a checkpoint anew, in PyTorch's old format."""
     torch.save(torch.load(source, weights_only=True), target, _use_new_zipfile_serialization=False)
 
 

@@ -70,7 +70,7 @@ def forwards(repeats: int) -> None:
 
 
 def _plain(times: int) -> tuple[Callable, tuple]:
-    """As many products as take a forward's time: this machine's speed changes from one moment to the next."""
+    """Plain products, as many as take a forward's time: a machine's speed changes from one moment to the next."""
     product = jax.jit(jnp.matmul)
 
     def products(left, right):

@@ -74,7 +74,7 @@ def _find(tool: str) -> str:
 
 
 def _usage(log: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
-    """Of every entry in ptxas's log: registers, bytes of shared memory, bytes of spills."""
+    """Registers, bytes of shared memory and bytes of spills of every entry in ptxas's log."""
     for name, text in re.findall(r"Compiling entry function '(\w+)'(.*?)(?=Compiling entry|\Z)", log, re.DOTALL):
         shared = re.search(r"(\d+) bytes smem", text)
         spills = _found(re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text))

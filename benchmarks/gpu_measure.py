@@ -110,7 +110,7 @@ def parameters(shape: Shape, dtype: DTypeLike = np.float32) -> list[np.ndarray]:
 
 
 def true_results(shape: Shape) -> list[np.ndarray]:
-    """Of the first heads, in float64 on the CPU: the kernels, then the gradient of each parameter."""
+    """The first heads' kernels, then the gradient of each of their parameters, in float64 on the CPU."""
     with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         return _results(_first_heads(parameters(shape, np.float64)), shape.length, "reference")
 
@@ -176,7 +176,7 @@ def _line(shape, errors, times, peaks: Peaks | None) -> str:
 
 
 def _peaks(options) -> Peaks | None:
-    """As given, or else of the card's name; None if neither tells."""
+    """The card's peaks, as given or else by its name; None if neither tells."""
     kind = jax.devices()[0].device_kind
     known = next((peaks for part, peaks in PEAKS.items() if part in kind), (None, None))
     tflops, bandwidth = options.tflops or known[0], options.bandwidth or known[1]

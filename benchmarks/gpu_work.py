@@ -8,7 +8,7 @@ KERNELS = ("dplr_forward", "dplr_backward_sums", "dplr_backward_states")
 
 
 class Shape(NamedTuple):
-    """Of a call of `kernels.dplr_spectrum`: states are the stored ones, half of N."""
+    """Sizes of a call of `kernels.dplr_spectrum`; states are the stored ones, half of N."""
 
     heads: int
     states: int
@@ -17,7 +17,7 @@ class Shape(NamedTuple):
 
     @property
     def nodes(self) -> int:
-        """Of the spectrum."""
+        """Number of nodes of the spectrum."""
         return self.length // 2 + 1
 
     def arguments(self) -> list[jax.ShapeDtypeStruct]:
@@ -41,7 +41,7 @@ def operations(shape: Shape, kernel: str) -> int:
 
 
 def moved_bytes(shape: Shape, kernel: str) -> int:
-    """With the coefficients, which are few, left out."""
+    """Bytes read and written; the coefficients, which are few, are left out."""
     spectra, sums = 2 * shape.directions, 2 * (2 * shape.directions + 2)
     floats = {"dplr_forward": spectra, "dplr_backward_sums": spectra + sums, "dplr_backward_states": sums}
     return 4 * shape.heads * shape.nodes * floats[kernel]

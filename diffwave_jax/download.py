@@ -190,14 +190,14 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirections within the web, and never out of https."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        """As in urllib; raises `Unreachable` where the address is not to be followed."""
+        """The request that follows a redirection, as urllib makes it; `Unreachable` where none may follow."""
         before, after = (urllib.parse.urlsplit(url).scheme for url in (req.full_url, newurl))
         if after not in ("http", "https") or (before, after) == ("https", "http"):
             raise Unreachable(f"{req.full_url} redirects to {_short(newurl)}, which is not followed from {before}")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     def http_error_302(self, req, fp, code, msg, headers):
-        """As in urllib, which asks `redirect_request` only where the scheme is one that it would follow."""
+        """Asks `redirect_request` about every scheme; urllib asks only about those that it would follow itself."""
         location = urllib.parse.urljoin(req.full_url, headers.get("location") or headers.get("uri") or "")
         self.redirect_request(req, fp, code, msg, headers, location)
         return super().http_error_302(req, fp, code, msg, headers)

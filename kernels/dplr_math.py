@@ -52,7 +52,10 @@ def factor_gradient(nodes, factor: Pair, gradient: Pair, arithmetic: Arithmetic 
 
 
 def stretch_gradient(b, to_b, real4, to_real4, to_square):
-    """To `Coefficients.stretch` of a head; `to_square` is the sum over nodes of `4 t^2` times `modulus2`'s gradient."""
+    """The gradient of a head's `Coefficients.stretch`.
+
+    `to_square` is the sum over nodes of `4 t^2` times the gradient of `modulus2`.
+    """
     return (b * to_b).sum((-2, -1)) + (real4 * to_real4).sum(-1) - 2 * to_square.sum(-1)
 
 

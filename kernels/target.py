@@ -29,7 +29,7 @@ def compile_for(target: Target) -> Iterator[None]:
 
 
 def target() -> Target:
-    """Of `compile_for`, or else of jax's default device."""
+    """The target that `compile_for` names, or else jax's default device."""
     chosen = _chosen.get()
     if chosen is not None:
         return chosen

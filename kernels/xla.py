@@ -119,7 +119,7 @@ def _sums(table: Nodes, head: Coefficients, factor: Pair) -> list[Pair]:
 
 
 def _sums_gradient(table: Nodes, beta: jax.Array, sums: list[Pair], gradient: tuple) -> tuple[jax.Array, jax.Array]:
-    """To what F's real and imaginary part are multiplied with, (4 D + 4, nodes): a half each for `a` and `b`."""
+    """The gradients of F's two factors, (4 D + 4, nodes) each: one half belongs to `a`, the other to `b`."""
     gradients = dplr_math.spectrum_gradient(table.t, beta, sums, [Pair(jnp.real(x), jnp.imag(x)) for x in gradient])
     real, imaginary = (jnp.stack(x) for x in zip(*gradients, strict=True))
     to_real = jnp.concatenate([table.inverse * real, imaginary])

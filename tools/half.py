@@ -22,7 +22,7 @@ def write_half(run: str, folder: Path, **sections: dict) -> None:
 
 
 def _half(name: str, value: np.ndarray) -> np.ndarray:
-    """As float16, but for S4 kernels: their frequencies times a clip's length are phases, which need float32."""
+    """A weight as float16, but for those of S4 kernels: frequency times length is a phase, which needs float32."""
     return value if ".s4.kernel." in name else value.astype(np.float16)
 
 

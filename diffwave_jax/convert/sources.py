@@ -69,5 +69,5 @@ def _v(weight: Source) -> tuple[str, Callable[[], np.ndarray]]:
 
 
 def _norm(weight: np.ndarray) -> np.ndarray:
-    """Of each output's weights, float64."""
+    """The norms of each output's weights, float64."""
     return np.sqrt(np.sum(np.square(weight, dtype=np.float64), axis=tuple(range(1, weight.ndim)), keepdims=True))

@@ -171,7 +171,7 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf, encoding, errors):
-        """As in tarfile, but raises ReadError unless the archive ends here."""
+        """Checks that the archive ends here, where tarfile would go on: raises ReadError if it does not."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:

@@ -72,7 +72,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(**kwargs)
 
     def download_and_prepare(self, **kwargs) -> None:
-        """As in TFDS; an archive's files lie in a passing folder meanwhile."""
+        """Prepares the data as TFDS does; an archive's files lie in a passing folder meanwhile."""
         with tempfile.TemporaryDirectory(prefix=UNPACKED, dir=self.data_dir_root) as scratch:
             self._scratch = Path(scratch)
             super().download_and_prepare(**kwargs)

@@ -211,7 +211,7 @@ def _clear(folder: Path, builder_class: type[ClipBuilder]) -> None:
 
 @contextlib.contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """As `files.writing`, for what ArrayRecord says where it cannot write a file in the folder too."""
+    """`files.writing`, which also knows what ArrayRecord says where it cannot write a file in the folder."""
     try:
         with writing(folder):
             yield

@@ -126,7 +126,7 @@ class _ReadClips:
 
     @property
     def fingerprint(self) -> str:
-        """Of the data."""
+        """Changes with the content of the data."""
         return self._dataset.fingerprint
 
     def __call__(self, places: range) -> dict[str, np.ndarray]:

@@ -95,7 +95,7 @@ def _direction(v: jax.Array) -> jax.Array:
 
 @_direction.defjvp
 def _direction_jvp(primals, tangents):
-    """As a projection: over a single element the gradient is 0, not rounding noise, which Adam would scale up."""
+    """A projection: over a single element the gradient is 0, not rounding noise, which Adam would scale up."""
     (v,), (dv,) = primals, tangents
     direction, norm = _direction(v), _norm(v)
     along = jnp.sum(direction * dv, axis=tuple(range(v.ndim - 1)))

@@ -35,7 +35,7 @@ class Task(Protocol):
         ...
 
     def validation_loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The same without whatever is random for training's sake alone."""
+        """The loss and metrics without whatever is random for training's sake alone; see `loss`."""
         ...
 
 
@@ -69,7 +69,7 @@ class DiffusionTask:
         return self._loss(network, batch, key, self._label_dropout)
 
     def validation_loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The same with every label shown."""
+        """Noise-prediction error with every label shown; see `Task.loss`."""
         return self._loss(network, batch, key, 0.0)
 
     def _loss(self, network, batch, key, label_dropout):

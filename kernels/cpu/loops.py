@@ -199,7 +199,7 @@ def _sums_gradient(table, head, tile, to_out, sums, ratios, correction):
 
 @_ordered
 def _to_c(table, head, tile, d, to_out, sums, ratios, correction):
-    """To the sums of B C_d and P C_d; beyond the last node 0, so that nothing from there is added up."""
+    """Writes the gradients of the sums of B C_d and P C_d: 0 beyond the last node, where nothing is to be added up."""
     p, start, size = sums.shape[0] // 2 + d, tile * ratios.shape[1], ratios.shape[1]
     count = min(size, to_out.shape[2] - start)
     for l in range(count):
@@ -216,7 +216,7 @@ def _to_c(table, head, tile, d, to_out, sums, ratios, correction):
 
 @_ordered
 def _to_q(sums, ratios, correction):
-    """To the sums of B Q and P Q."""
+    """Writes the gradients of the sums of B Q and P Q."""
     count = sums.shape[0] // 2
     bq, pq = count - 1, 2 * count - 1
     for l in range(ratios.shape[1]):
@@ -229,7 +229,7 @@ def _to_q(sums, ratios, correction):
 
 @_reordered
 def _rows_gradient(head, x, state, factors, sums, to_a, to_b):
-    """Of `a` and `b` for two states, of product x with B and with P."""
+    """Adds to the gradients of `a` and `b` for two states, for product x with B and with P."""
     p, next_state = sums.shape[0] // 2 + x, state + 1
     a0, b0, c0, d0, a1, b1, c1, d1 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
     for l in range(factors.shape[2]):
@@ -256,7 +256,7 @@ def _rows_gradient(head, x, state, factors, sums, to_a, to_b):
 
 @_reordered
 def _poles_gradient(a, b, table, head, tile, state, i, factors, sums, to_poles):
-    """Of the poles of state + i: first F's gradient, from three products with B and P, the third 0 if there is none."""
+    """Adds to the poles' gradients of state + i, by F's: three products with B and P, the third 0 if there is none."""
     count, state = sums.shape[0] // 2, state + i
     x, y, z, p, q, r = 0, 1, count - 1, count, count + 1, 2 * count - 1
     a0, b0, c0, d0 = a[head, x, state], b[head, x, state], a[head, p, state], b[head, p, state]

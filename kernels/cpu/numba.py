@@ -82,7 +82,7 @@ def _call(name: str, out, coefficients: Coefficients, length: int, *more: jax.Ar
 
 
 def _even(a: jax.Array, b: jax.Array, poles: jax.Array) -> tuple[jax.Array, ...]:
-    """With a state more that contributes nothing if their number is odd."""
+    """The operands with an even number of states: one that contributes nothing is added to an odd number."""
     more = (0, 0), (0, 0), (0, a.shape[2] % 2)
     return jnp.pad(a, more), jnp.pad(b, more), jnp.pad(poles, more, constant_values=1)
 
@@ -99,7 +99,7 @@ def _table(length: int) -> np.ndarray:
 
 @njit
 def _threads(arrays):
-    """As many as pay: one for every THREAD factors, at most one a head."""
+    """The number of threads that pay: one for every THREAD factors, at most one a head."""
     heads, _, states = loops.shape(arrays, 0)
     tiles, _, size = loops.shape(arrays, 4)
     return max(1, min(heads, heads * states * tiles * size // THREAD))
