@@ -13,7 +13,9 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ from diffwave_jax.files import cannot_write, check_plain, make_folder
 FOLDER = "checkpoints"
 CONTENTS = "_CHECKPOINT_METADATA"  # Orbax's list of the items that a step was saved with
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what reading a damaged checkpoint may raise
+
+TEMPORARY = ocp.path.atomicity.TMP_DIR_SUFFIX  # how Orbax goes on the name of a folder that is not complete
+REMOVALS = 40  # times to look for an unfinished folder, within two seconds
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +88,7 @@ def make_manager(run: str | Path, *, background: bool, **options: Any) -> ocp.Ch
     folder = Path(run).absolute() / FOLDER
     check_plain(folder)
     make_folder(folder)
-    logging.getLogger("absl").addFilter(_is_ours)
+    _silence_echoes()
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
@@ -147,16 +152,38 @@ def saving(path: Path) -> Iterator[None]:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Removes what was written of the step's folder `path` before it failed."""
-    for left in path.parent.iterdir():
-        if left.name.startswith(f"{path.name}{ocp.path.atomicity.TMP_DIR_SUFFIX}"):
-            shutil.rmtree(left, ignore_errors=True)
+    """Removes what was written of the step's folder `path` before it failed, and is still being written by threads."""
+    for _ in range(REMOVALS):
+        left = [part for part in path.parent.iterdir() if part.name.startswith(path.name + TEMPORARY)]
+        for part in left:
+            shutil.rmtree(part, ignore_errors=True)
+        if not left:
+            break
+        time.sleep(0.05)
 
 
 def _system_error(error: ValueError) -> OSError | None:
     """What the system said where Orbax's array library gives it as the text of a ValueError, else None."""
     number = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
+
+
+def _silence_echoes() -> None:
+    """Keeps Orbax and its array library from printing pages about an error that they raise as well."""
+    logging.getLogger("absl").addFilter(_is_ours)
+    if not isinstance(sys.unraisablehook, _WithoutEchoes):
+        sys.unraisablehook = _WithoutEchoes(sys.unraisablehook)
+
+
+@dataclasses.dataclass(frozen=True)
+class _WithoutEchoes:
+    """A `sys.unraisablehook` that passes over what native threads say once the loop that waited for them has failed."""
+
+    hook: Callable
+
+    def __call__(self, unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self.hook(unraisable)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

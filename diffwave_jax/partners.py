@@ -50,6 +50,7 @@ class Partners:
         host, _, port = address.rpartition(":")
         self._process, self._timeout = process, timeout
         self._finished = threading.Event()
+        self._losing = threading.Lock()
         self._links: dict[int, socket.socket] = {}
         found = self._await(int(port), count) if process == 0 else self._call(host.strip("[]"), int(port))
         self.coordinator = f"{host}:{found}"
@@ -118,23 +119,22 @@ class Partners:
         while True:
             try:
                 said = _read(link, NUMBER.size)
-            except TimeoutError:
-                return self._lost(partner, f"gave no sign of life for {self._timeout:g} s")
-            except OSError:
+            except OSError:  # among them that nothing came in time
                 said = None
-            if said is None:
-                return self._lost(partner, "has ended before the run did")
-            (number,) = NUMBER.unpack(said)
+            number = partner if said is None else NUMBER.unpack(said)[0]
             if number == DONE:
-                return None
+                return
             if number != ALIVE:
-                return self._lost(number, "has ended before the run did")
+                self._lost(number)
 
-    def _lost(self, partner: int, how: str) -> None:
+    def _lost(self, partner: int) -> None:
+        """Ends this process, unless the run has ended; every thread but the first waits until it has."""
+        self._losing.acquire()
         if self._finished.is_set():
-            return
+            self._losing.release()
+            sys.exit()  # the thread
         self._tell(partner)
-        leave(f"process {partner} of the run {how}: {AGAIN}")
+        leave(f"process {partner} of the run has ended, or gave no sign of life for {self._timeout:g} s: {AGAIN}")
 
     def _beat(self) -> None:
         while not self._finished.wait(BEAT_SECONDS):
