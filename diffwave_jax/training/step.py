@@ -82,7 +82,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = _averaged(state, params, ema_decay)
-        metrics["gradient_norm"] = (optax.global_norm(grads), jnp.float32(1))
+        metrics["gradient_norm"] = (optax.tree.norm(grads), jnp.float32(1))
         return TrainState(state.step + 1, params, ema, opt_state), metrics
 
     replicated, sharded = shardings(mesh)

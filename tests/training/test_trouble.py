@@ -71,6 +71,7 @@ def test_listeners_hear_numbers(config, tmp_path):
     assert all(type(value) is float for values in recorder.values.values() for value in values.values())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a file that cannot be flushed
 def test_tensorboard_on_a_full_disk_fails_at_once_and_writes_again_once_there_is_room(tmp_path):
     """The system's own refusal to write more than so many bytes a file stands for a full disk."""
     board, told = TensorBoard(tmp_path), Recorder()
@@ -107,6 +108,7 @@ def test_clips_that_are_not_finite_are_left_out(config, tmp_path, monkeypatch):
     assert recorder.messages == [f"the clips of step {n} are not finite: they are left out of the log" for n in (2, 4)]
 
 
+@pytest.mark.filterwarnings("ignore:Error writing persistent compilation cache")  # the limit holds for that too
 def test_a_full_disk_is_one_line_and_older_checkpoints_stay(config, workdir, capfd):
     longer = config.copy_and_resolve_references()
     longer.train.num_steps = 6
@@ -132,7 +134,9 @@ def test_a_damaged_data_position_is_named_and_passed_over(config, whole, workdir
     first, second = _resumed(config, workdir)
     assert first.startswith(f"checkpoint {step} cannot be read and is passed over: ")
     assert second == "continuing from step 2"
-    assert saved(workdir, 4)["['data']['next_index']"] == saved(whole, 4)["['data']['next_index']"]
+    ended, expected = saved(workdir, 4), saved(whole, 4)
+    for name in expected:
+        np.testing.assert_array_equal(ended[name], expected[name], err_msg=name)
 
 
 def test_a_checkpoint_of_newer_code_stops_the_run_and_stays(config, workdir):
