@@ -9,7 +9,6 @@ import shutil
 import threading
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -111,21 +110,19 @@ def test_clips_that_are_not_finite_are_left_out(config, tmp_path, monkeypatch):
     assert recorder.messages == [f"the clips of step {n} are not finite: they are left out of the log" for n in (2, 4)]
 
 
-@pytest.fixture
-def nothing_compiled_is_kept():
-    """For tests that limit what may be written: half a program in the cache would be of no use to others."""
-    jax.config.update("jax_enable_compilation_cache", False)
-    yield
-    jax.config.update("jax_enable_compilation_cache", True)
+class FullDisk(Listener):
+    """From step 5 on, when everything is compiled and kept, no file may have more than 1500 bytes."""
+
+    def step(self, step):
+        if step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-@pytest.mark.usefixtures("nothing_compiled_is_kept")
 def test_a_full_disk_is_one_line_and_older_checkpoints_stay(config, workdir, capfd):
     longer = config.copy_and_resolve_references()
     longer.train.num_steps = 6
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    run = Run(longer, workdir)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, before[1]))
+    run = Run(longer, workdir, [FullDisk()])
     capfd.readouterr()
     try:
         with pytest.raises(UserError, match=r"checkpoints/6 cannot be written \(File too large; .* MB free\)"):
