@@ -185,6 +185,9 @@ def test_drips_come_to_an_end(target, monkeypatch, what, content):
         b"",
     ],
 )
+# Python's http.client leaves its file of the socket to the garbage collector where an answer is no HTTP.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_strange_answer_is_one_line(target, answer):
     with pytest.raises(Unreachable) as caught:
         fetch(Behaviour(CONTENT, raw=[answer] * 9), target)

@@ -7,6 +7,7 @@ strings and `TensorReference`s. What a name stands for, `torch_names` says. Opco
 """
 
 import pickletools
+import warnings
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from diffwave_jax.convert import torch_names
@@ -42,12 +43,14 @@ def read_pickle(stream: BinaryIO, file_size: int) -> Pickle:
     machine = _Machine()
     limit = min(MAX_OPCODES, MIN_OPCODES + file_size // BYTES_PER_OPCODE)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if opcode.name == "STOP":
-                return Pickle(machine.pop(), machine.tensors, machine.storages)
-            if count >= limit:
-                raise ValueError(f"more than {limit:,} pickle opcodes")
-            machine.execute(opcode.name, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of escapes in the strings of old opcodes
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if opcode.name == "STOP":
+                    return Pickle(machine.pop(), machine.tensors, machine.storages)
+                if count >= limit:
+                    raise ValueError(f"more than {limit:,} pickle opcodes")
+                machine.execute(opcode.name, argument)
     except IndexError as error:
         raise ValueError("a pickle opcode takes more than there is on the stack") from error
     raise ValueError("the pickle has no end")

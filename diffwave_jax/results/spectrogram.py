@@ -1,6 +1,7 @@
 """Mel spectrograms to look at."""
 
 import io
+import warnings
 
 import librosa
 import matplotlib
@@ -16,9 +17,13 @@ RANGE_DB = 80.0
 def mel_decibels(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mel spectrogram (80, frames) of audio (L,): dB below the clip's loudest point, 0 down to -80."""
     window, hop = (round(seconds * sample_rate) for seconds in (WINDOW_SECONDS, HOP_SECONDS))
-    power = librosa.feature.melspectrogram(
-        y=audio, sr=sample_rate, n_fft=window, hop_length=hop, n_mels=N_MELS, pad_mode="constant"
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "n_fft=.* is too large", UserWarning
+        )  # a clip shorter than the window is fine
+        power = librosa.feature.melspectrogram(
+            y=audio, sr=sample_rate, n_fft=window, hop_length=hop, n_mels=N_MELS, pad_mode="constant"
+        )
     return np.maximum(librosa.power_to_db(power, ref=np.max, top_db=None), -RANGE_DB)
 
 

@@ -309,6 +309,7 @@ def test_a_missing_file_and_a_folder(tmp_path):
         values(tmp_path / "pipe")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # people have such files
 def test_whole_files_are_not_to_be_fetched_again(tmp_path):
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
     assert "a whole module" in refuses(tmp_path, (tmp_path / "module.pt").read_bytes(), r"torch\.nn.*Linear")
