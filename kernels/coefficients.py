@@ -26,7 +26,7 @@ class Nodes(NamedTuple):
 class Coefficients(NamedTuple):
     """What depends on the head and state, float32.
 
-    `a`, `b` (H, 2 D + 2, M) for the products `B C_d`, `B Q`, `P C_d`, `P Q` in this order, Q = conj(P); `modulus2 +
+    `a`, `b` (H, 2 D + 2, M) for the products `B C_d`, `B Q`, `P C_d`, `P Q` in this order; `modulus2 +
     modulus2_low` = `|dt w|^2` and `real4` = `4 Re(dt w)`, (H, M); `beta` (H,). `kernels.dplr_math` says what they are
     for. `stretch` (H,) is 1 and would multiply t: dt does no more than that, since `dt sum v / (z - dt w) = sum v / (z
     / dt - w)`, and dt's gradient taken this way does not cancel where z is small.
@@ -47,16 +47,16 @@ def nodes(length: int) -> Nodes:
     return Nodes(t.astype(np.float32), (1 / t).astype(np.float32), *double_float.split(4 * t * t))
 
 
-def coefficients(dt, w, b, p, c) -> Coefficients:
+def coefficients(dt, w, b, p, c, q) -> Coefficients:
     """From the arguments of `kernels.dplr_spectrum`.
 
     Small arrays: automatic differentiation carries their gradient to the parameters.
     """
     stretch = (lax.stop_gradient(dt) / dt).astype(jnp.float32)
     dt = lax.stop_gradient(dt).astype(jnp.float32)[:, None]
-    w, b, p, c = (x.astype(jnp.complex64) for x in (w, b, p, c))
+    w, b, p, c, q = (x.astype(jnp.complex64) for x in (w, b, p, c, q))
     beta = lax.stop_gradient(_fit(b, p))
-    products = _products(b - beta * p, p, c, dt.shape[0]) * dt[..., None]
+    products = _products(b - beta * p, p, c, q) * dt[..., None]
     conjugate = jnp.conj(dt * w)
     modulus2, modulus2_low = _modulus2(dt, w)
     return Coefficients(
@@ -76,8 +76,8 @@ def _fit(b, p) -> jax.Array:
     return jnp.sum(jnp.real(b * jnp.conj(p)), -1, keepdims=True) / jnp.where(norm2 == 0, 1, norm2)
 
 
-def _products(b, p, c, heads: int) -> jax.Array:
-    b, p, q = (jnp.broadcast_to(x, (heads, x.shape[1])) for x in (b, p, jnp.conj(p)))
+def _products(b, p, c, q) -> jax.Array:
+    b, p, q = (jnp.broadcast_to(x, c.shape[1:]) for x in (b, p, q))
     return jnp.stack([*(b * c), b * q, *(p * c), p * q], axis=1)
 
 

@@ -1,7 +1,8 @@
 """The public calls: DPLR parameters to convolution spectra and kernels, by any implementation.
 
-The structured state matrix is `A = diag(w) - P P^*` over conjugate pairs (Gu et al. 2021, "Efficiently Modeling
-Long Sequences with Structured State Spaces", appendix C.3); only one state of each pair is given.
+The structured state matrix is `A = diag(w) - P Q^T` over conjugate pairs (Gu et al. 2021, "Efficiently Modeling
+Long Sequences with Structured State Spaces", appendix C.3), by default with `Q = conj(P)`, which keeps A stable (Goel
+et al. 2022, "It's Raw!", section 4.2); only one state of each pair is given.
 """
 
 from functools import partial
@@ -25,6 +26,7 @@ def dplr_spectrum(
     c: Complex[ArrayLike, "directions heads states"],
     length: int,
     *,
+    q: Complex[ArrayLike, "#heads states"] | None = None,
     implementation: Implementation | None = None,
     block_sizes: BlockSizes | None = None,
 ) -> Complex[Array, "directions heads {length//2+1}"]:
@@ -37,6 +39,7 @@ def dplr_spectrum(
       p: low-rank vectors, (H, M) or (1, M), complex.
       c: output vectors (D, H, M), complex, D = 1 or 2 directions, stored multiplied by `(I - dA^length)^T`.
       length: length of the kernels whose spectrum this is, at least 1; odd or even.
+      q: the other low-rank vectors, (H, M) or (1, M), complex; None for `conj(p)`.
       implementation: None for the platform's best, or a name of `kernels.backends.IMPLEMENTATIONS`. All compute in
         float32 but "reference", which computes in the precision it is given.
       block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.gpu.block_sizes`.
@@ -51,7 +54,7 @@ def dplr_spectrum(
       RuntimeError: this process was forked from one that had used JAX, so that XLA would hang.
     """
     implementation = choose(implementation)
-    arrays = tuple(jnp.asarray(x) for x in (dt, w, b, p, c))
+    arrays = tuple(jnp.asarray(x) for x in (dt, w, b, p, c, jnp.conj(p) if q is None else q))
     _check_shapes(*arrays, length=length)
     if block_sizes is not None and implementation not in PALLAS:
         raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
@@ -69,11 +72,12 @@ def dplr_kernel(
     c: Complex[ArrayLike, "directions heads states"],
     length: int,
     *,
+    q: Complex[ArrayLike, "#heads states"] | None = None,
     implementation: Implementation | None = None,
     block_sizes: BlockSizes | None = None,
 ) -> Float[Array, "directions heads {length}"]:
     """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments and errors."""
-    spectrum = dplr_spectrum(dt, w, b, p, c, length, implementation=implementation, block_sizes=block_sizes)
+    spectrum = dplr_spectrum(dt, w, b, p, c, length, q=q, implementation=implementation, block_sizes=block_sizes)
     return jnp.fft.irfft(spectrum, n=length)
 
 
@@ -97,7 +101,7 @@ def _backward(call, rows, cotangent):
 _spectrum.defvjp(_forward, _backward)
 
 
-def _check_shapes(dt, w, b, p, c, length: int) -> None:
+def _check_shapes(dt, w, b, p, c, q, length: int) -> None:
     if length < 1:
         raise ValueError(f"length must be at least 1, found {length}")
     if dt.ndim != 1:
@@ -108,6 +112,6 @@ def _check_shapes(dt, w, b, p, c, length: int) -> None:
     states = c.shape[2]
     if not (heads and states):
         raise ValueError(f"there must be at least one head and one state, found {heads} and {states}")
-    for name, array in {"w": w, "b": b, "p": p}.items():
+    for name, array in {"w": w, "b": b, "p": p, "q": q}.items():
         if array.shape not in ((heads, states), (1, states)):
             raise ValueError(f"{name} must have shape ({heads}, {states}) or (1, {states}), found {array.shape}")

@@ -6,8 +6,8 @@ With `theta = 2 pi l / length` and `t = tan(theta / 2)` the bilinear transform's
     (a / t + i b) F,    a = -2 dt Re(v conj(dt w)),    b = 4 dt Re(v),
     F = 1 / ((|dt w|^2 - 4 t^2) / t - 4 i Re(dt w)).
 
-All products share F. They are, in this order, `B C_d`, `B Q`, `P C_d`, `P Q` with Q = conj(P), and Woodbury's
-correction makes the spectrum `K_d = (1 + i t) (R_BCd - R_BQ R_PCd / (1 + R_PQ))`.
+All products share F. They are, in this order, `B C_d`, `B Q`, `P C_d`, `P Q`, and Woodbury's correction makes the
+spectrum `K_d = (1 + i t) (R_BCd - R_BQ R_PCd / (1 + R_PQ))`.
 
 Two things keep float32 accurate next to an eigenvalue, where little is left of large numbers:
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
-    """`2 / (1 + omega) * (r_BC - r_BQ r_PC / (1 + r_PQ))`, Q = conj(P); arguments as in `kernels.dplr_spectrum`.
+def dplr_spectrum(dt, w, b, p, c, q, length: int) -> jax.Array:
+    """`2 / (1 + omega) * (r_BC - r_BQ r_PC / (1 + r_PQ))`; arguments as in `kernels.dplr_spectrum`.
 
     Give it float64 for the truth: it keeps every (direction, head, node, state) at once and is slow.
     """
@@ -23,7 +23,6 @@ def dplr_spectrum(dt, w, b, p, c, length: int) -> jax.Array:
         )
         return dt * (term + conjugate).sum(-1)
 
-    q = jnp.conj(p)
     correction = (1 + omega) * r(b, q) * r(p, c) / (1 + (1 + omega) * r(p, q))
     return 2 * (r(b, c) - correction)
 

@@ -27,7 +27,9 @@ def kernel_and_gradients(parameters, weights, length, implementation, block_size
     """The kernels, and the gradients of a linear function of them with respect to every parameter."""
 
     def loss(parameters):
-        kernel = kernels.dplr_kernel(*parameters, length, implementation=implementation, block_sizes=block_sizes)
+        *positional, q = parameters if len(parameters) > len(PARAMETERS) else (*parameters, None)
+        options = {"q": q, "implementation": implementation, "block_sizes": block_sizes}
+        kernel = kernels.dplr_kernel(*positional, length, **options)
         return jnp.sum(weights * kernel), kernel
 
     gradients, kernel = jax.grad(loss, has_aux=True)(parameters)
@@ -79,6 +81,39 @@ def test_agrees_with_the_reference(implementation, shape, dplr_parameters, relat
     # The bounds that the project promises for every implementation.
     assert relative_error(kernel, true) < 3e-6
     for which, x, y in zip(PARAMETERS, gradients, true_gradients, strict=True):
+        assert relative_error(x, y) < 1e-4, which
+
+
+def with_free_q(parameters):
+    """The parameters of (2, 4) heads and states, with a q that is not conj(p)."""
+    return *parameters, parameters[3].conj() + 0.3 * np.exp(1j * np.arange(8.0)).reshape(2, 4)
+
+
+def test_the_reference_with_a_free_q_is_the_discrete_state_space(dplr_parameters):
+    """`k[l] = C Abar^l Bbar` of A = diag(w) - P Q^T over states and their conjugates, by dense matrices."""
+    dt, w, b, p, c, q = with_free_q(dplr_parameters(2, 4, 1))
+    w, b, p, q, output = (np.concatenate([x, x.conj()], -1) for x in (w, b, p, q, c[0]))
+    identity, length, true, stored = np.eye(8), 40, [], []
+    for h in range(2):
+        half = dt[h] / 2 * (np.diag(w[h]) - np.outer(p[h], q[h]))
+        a_bar, b_bar = np.linalg.solve(identity - half, identity + half), np.linalg.solve(identity - half, dt[h] * b[h])
+        true.append([output[h] @ np.linalg.matrix_power(a_bar, l) @ b_bar for l in range(length)])
+        stored.append(output[h] @ (identity - np.linalg.matrix_power(a_bar, length)))
+    given = dt, w[:, :4], b[:, :4], p[:, :4], np.array(stored)[None, :, :4], length
+    found = kernels.dplr_kernel(*given, q=q[:, :4], implementation="reference")[0]
+    # Sums of 40 float64 numbers of about 1.
+    np.testing.assert_allclose(found, np.real(true), atol=1e-12 * np.max(np.abs(true)))
+
+
+@pytest.mark.parametrize("implementation", ["xla", "numba", "triton", "mosaic"])
+def test_a_free_q_agrees_with_the_reference(implementation, dplr_parameters, relative_error):
+    parameters = with_free_q(dplr_parameters(2, 4))
+    weights = np.random.default_rng(0).normal(size=(2, 2, 50))
+    true, true_gradients = kernel_and_gradients(parameters, weights, 50, "reference")
+    kernel, gradients = kernel_and_gradients(parameters, weights, 50, implementation)
+    # As for Q = conj(P).
+    assert relative_error(kernel, true) < 3e-6
+    for which, x, y in zip((*PARAMETERS, "q"), gradients, true_gradients, strict=True):
         assert relative_error(x, y) < 1e-4, which
 
 
@@ -160,6 +195,7 @@ def test_nothing_of_heads_times_states_times_nodes_is_kept(implementation):
         ({"dt": np.ones((2, 1))}, "dt must have shape"),
         ({"w": np.ones((3, 4))}, r"w must have shape \(2, 4\) or \(1, 4\), found \(3, 4\)"),
         ({"c": np.ones((3, 2, 4))}, "c must have shape"),
+        ({"q": np.ones((2, 3))}, r"q must have shape \(2, 4\) or \(1, 4\), found \(2, 3\)"),
         ({"length": 0}, "length must be at least 1"),
         ({"implementation": "cuda"}, "'cuda' is unknown: choose one of reference, xla, numba, triton, mosaic"),
         ({"block_sizes": kernels.BlockSizes(1, 1, 1, 1, 1, 1)}, "block_sizes are for triton and mosaic"),
