@@ -27,7 +27,6 @@ from diffwave_jax.config import default_config, model_section
 from diffwave_jax.models import SaShiMi, SaShiMiConfig, weights
 from diffwave_jax.models.compiling import jit
 from diffwave_jax.models.s4 import S4
-from diffwave_jax.models.sashimi import S4Block
 from diffwave_jax.training.feed import data_mesh, global_batch
 from diffwave_jax.training.optimizer import make_optimizer
 from diffwave_jax.training.step import init_state, make_train_step
@@ -128,8 +127,7 @@ def _step(step: Callable, params: weights.Weights, optimizer, batch) -> Callable
 def _s4(method: Callable) -> tuple[Callable, list[weights.Weights]]:
     """A function of S4 parameters, what `method(layer, length)` makes of every layer, a stage's one after another."""
     network = SaShiMi(SaShiMiConfig(l_max=LENGTHS), rngs=nnx.Rngs(0))
-    blocks = [layer for layer in [*network.down, *network.center, *network.up] if isinstance(layer, S4Block)]
-    stages = [[block.s4 for block in blocks if block.stage == stage] for stage in range(len(LENGTHS))]
+    stages = [[block.s4 for block in network.s4_blocks() if block.stage == stage] for stage in range(len(LENGTHS))]
     graphs = [weights.split(layers[0])[0] for layers in stages]
     params = [jax.tree.map(lambda *x: jnp.stack(x), *(weights.split(s4)[1] for s4 in layers)) for layers in stages]
 

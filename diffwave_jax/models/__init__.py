@@ -8,11 +8,14 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.models.autoregressive import AutoregressiveSaShiMi, AutoregressiveSaShiMiConfig
 from diffwave_jax.models.classifier import Classifier, ClassifierConfig
 from diffwave_jax.models.diffwave import DiffWave, DiffWaveConfig
 from diffwave_jax.models.sashimi import SaShiMi, SaShiMiConfig
 
 __all__ = [
+    "AutoregressiveSaShiMi",
+    "AutoregressiveSaShiMiConfig",
     "Classifier",
     "ClassifierConfig",
     "DiffWave",
@@ -27,14 +30,19 @@ NETWORKS = {
     "classifier": (Classifier, ClassifierConfig),
     "diffwave": (DiffWave, DiffWaveConfig),
     "sashimi": (SaShiMi, SaShiMiConfig),
+    "sashimi_ar": (AutoregressiveSaShiMi, AutoregressiveSaShiMiConfig),
 }
 
 
-def model_config(fields: Mapping[str, Any] | ConfigDict) -> ClassifierConfig | DiffWaveConfig | SaShiMiConfig:
+Network = AutoregressiveSaShiMi | Classifier | DiffWave | SaShiMi
+NetworkConfig = AutoregressiveSaShiMiConfig | ClassifierConfig | DiffWaveConfig | SaShiMiConfig
+
+
+def model_config(fields: Mapping[str, Any] | ConfigDict) -> NetworkConfig:
     """The typed configuration of a config's `model` section.
 
     Args:
-      fields: `name` ("classifier", "diffwave" or "sashimi") and any fields of that network's config.
+      fields: `name` (one of `NETWORKS`) and any fields of that network's config.
 
     Raises:
       UserError: an unknown name, an unknown field or a bad value.
@@ -54,7 +62,7 @@ def model_config(fields: Mapping[str, Any] | ConfigDict) -> ClassifierConfig | D
         raise UserError(f"model config of {name}: {error}") from error
 
 
-def build(fields: Mapping[str, Any] | ConfigDict, *, rngs: nnx.Rngs) -> Classifier | DiffWave | SaShiMi:
+def build(fields: Mapping[str, Any] | ConfigDict, *, rngs: nnx.Rngs) -> Network:
     """A freshly initialised network for a config's `model` section; see `model_config` for the errors."""
     config = model_config(fields)
     return NETWORKS[fields["name"]][0](config, rngs=rngs)

@@ -1,4 +1,4 @@
-"""Linear layers and layer normalisation, whose gradients on CPU are written for its compiler."""
+"""Linear layers and normalisation; gradients on CPU are written for its compiler."""
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +110,27 @@ class LayerNorm(nnx.Module):
         """(..., features) to (..., features)."""
         norm = _cpu_layer_norm if target().platform == "cpu" else _layer_norm
         return norm(x, self.scale[...], self.bias[...]).astype(self.dtype)
+
+
+class ScalarNorm(nnx.Module):
+    """Normalisation over the last axis with one scale and one shift for all channels, in float32; gives `dtype`.
+
+    `scale (x - mean + shift) / std`: the shift is divided too, and nothing keeps std from 0 (state-spaces/s4,
+    `TransposedLN`).
+    """
+
+    def __init__(self, features: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
+        del features  # it has the same two weights whatever their number
+        self.scale = nnx.Param(nnx.initializers.ones(rngs.params(), (1,), jnp.float32))
+        self.shift = nnx.Param(nnx.initializers.zeros(rngs.params(), (1,), jnp.float32))
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "*rows features"]) -> Float[Array, "*rows features"]:
+        """(..., features) to (..., features)."""
+        x = x.astype(jnp.float32)
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True))
+        return ((centred + self.shift[...]) * (inverse * self.scale[...])).astype(self.dtype)
 
 
 def _layer_norm(x, scale, bias):

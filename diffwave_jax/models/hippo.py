@@ -8,7 +8,9 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Complex, Complex128, Float, Inexact
+from jaxtyping import Complex, Complex128, Float
+
+from diffwave_jax.kernels.truncation import bilinear
 
 
 class LegS(NamedTuple):
@@ -73,9 +75,3 @@ def length_corrected(
         moved = (full[:, h] @ state.V.conj().T) @ power @ state.V
         corrected[:, h] = (full[:, h] - moved)[:, : C.shape[-1]]
     return corrected
-
-
-def bilinear(A: Inexact[np.ndarray, "*#steps n n"], dt: np.ndarray | float) -> Inexact[np.ndarray, "*#steps n n"]:
-    """Bilinear discretisations (..., N, N) of state matrices `A` (..., N, N) with steps `dt` (...) (S4, equation 3)."""
-    half_step, identity = np.asarray(dt)[..., None, None] / 2 * A, np.eye(A.shape[-1])
-    return np.linalg.solve(identity - half_step, identity + half_step)

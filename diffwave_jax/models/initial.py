@@ -35,3 +35,9 @@ def uniform_fan_in(fan_in: int) -> nnx.Initializer:
         return random_on_host(key, shape, lambda random: random.uniform(-bound, bound, shape))
 
     return init
+
+
+def standard_normal(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """An `nnx.Initializer`: independent normal values of mean 0 and variance 1."""
+    del dtype  # weights are float32 whatever the layer computes in
+    return random_on_host(key, shape, lambda random: random.standard_normal(shape))

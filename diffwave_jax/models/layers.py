@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Real
 
 from diffwave_jax.models import labels
 from diffwave_jax.models.dense import Linear, add_bias, matmul
-from diffwave_jax.models.initial import on_host, random_on_host, uniform_fan_in
+from diffwave_jax.models.initial import on_host, standard_normal, uniform_fan_in
 
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
 STEP_FEATURES = 512  # width of the step embedding, which every block listens to
@@ -129,9 +129,9 @@ class StepEmbedding(nnx.Module):
         self.fc1 = Linear(features, out_features, rngs=rngs)
         self.fc2 = Linear(out_features, out_features, rngs=rngs)
         if n_classes:
-            self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=_standard_normal, rngs=rngs)
+            self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=standard_normal, rngs=rngs)
         if n_speakers:
-            self.speaker = nnx.Embed(n_speakers + 1, out_features, embedding_init=_standard_normal, rngs=rngs)
+            self.speaker = nnx.Embed(n_speakers + 1, out_features, embedding_init=standard_normal, rngs=rngs)
         self.n_classes = n_classes
         self.n_speakers = n_speakers
         self.features = features
@@ -152,11 +152,6 @@ class StepEmbedding(nnx.Module):
             return embedding + self.label(label)
         word = jnp.where(label == none, self.n_classes, label % self.n_classes)
         return embedding + self.label(word) + self.speaker(label // self.n_classes)  # of "none": the last row
-
-
-def _standard_normal(key, shape, dtype=jnp.float32):
-    del dtype
-    return random_on_host(key, shape, lambda random: random.standard_normal(shape))
 
 
 def sinusoids(t: Real[Array, " batch"], features: int) -> Float[Array, "batch {features}"]:

@@ -1,4 +1,7 @@
-"""The S4 layer: a long two-sided convolution whose kernels come from a state space (arXiv 2111.00396, 2202.09729)."""
+"""The S4 layer: a long convolution whose kernels come from a state space (arXiv 2111.00396, 2202.09729).
+
+In both directions, or causal; a causal one is also a recurrence, the same map one sample at a time.
+"""
 
 import functools
 
@@ -10,10 +13,14 @@ from jaxtyping import Array, Complex64, Float, Float32
 
 from diffwave_jax.kernels import dplr_kernel
 from diffwave_jax.kernels.backends import Implementation
+from diffwave_jax.kernels.recurrence import Halves, Recurrence, recurrence
+from diffwave_jax.kernels.recurrence import step as recurrence_step
+from diffwave_jax.kernels.truncation import with_length
 from diffwave_jax.models import hippo, weights
 from diffwave_jax.models.dense import Linear
 from diffwave_jax.models.initial import random_on_host
 from diffwave_jax.models.layers import gelu
+from diffwave_jax.models.state_space import StateSpace, pairs, state_space
 
 DT_MIN, DT_MAX = 1e-3, 1e-1  # range of the initial step sizes, log-uniform
 
@@ -22,13 +29,16 @@ Filters = tuple[Complex64[Array, "_layers _channels _samples"] | tuple[()], ...]
 
 
 class S4Kernel(nnx.Module):
-    """Two convolution kernels per channel, forward and backward, from DPLR state-space parameters.
+    """Convolution kernels of each channel, from DPLR state-space parameters: forward and, with two, backward.
 
     Args:
       d_model: channels H.
       d_state: states N per channel, even; one of each conjugate pair is stored.
       l_max: length at which the kernels' generating function is truncated; kernels may be cut shorter, never longer.
       tie_state: one state matrix and input vector for all channels instead of one each.
+      directions: 1 for causal kernels, 2 for both directions.
+      free_q: eigenvalues and the second low-rank vector are weights of their own, which nothing keeps stable, as in
+        the first published SaShiMi models.
       implementation: which `kernels.dplr_kernel` to use; None for the platform's best.
       rngs: source of the initial values.
     """
@@ -40,6 +50,8 @@ class S4Kernel(nnx.Module):
         l_max: int,
         *,
         tie_state: bool = False,
+        directions: int = 2,
+        free_q: bool = False,
         implementation: Implementation | None = None,
         rngs: nnx.Rngs,
     ):
@@ -51,37 +63,50 @@ class S4Kernel(nnx.Module):
             rngs.params(), (d_model,), lambda random: random.uniform(np.log(DT_MIN), np.log(DT_MAX), d_model)
         )
         self.log_dt = nnx.Param(log_dt)
-        self.log_w_real = nnx.Param(_repeat(np.log(-np.real(state.w)), copies))
-        self.w_imag = nnx.Param(_repeat(np.imag(state.w), copies))
-        self.B = nnx.Param(_repeat(_pairs(state.B), copies))
-        self.P = nnx.Param(_repeat(_pairs(state.P), copies))
-        shape = (2, d_model, d_state // 2, 2)
-        draw = functools.partial(_initial_C, n_pairs=d_state // 2, l_max=l_max)
+        if free_q:
+            self.w = nnx.Param(_repeat(pairs(state.w), copies))
+            self.Q = nnx.Param(_repeat(pairs(state.P.conj()), copies))
+        else:
+            self.log_w_real = nnx.Param(_repeat(np.log(-np.real(state.w)), copies))
+            self.w_imag = nnx.Param(_repeat(np.imag(state.w), copies))
+        self.B = nnx.Param(_repeat(pairs(state.B), copies))
+        self.P = nnx.Param(_repeat(pairs(state.P), copies))
+        shape = (directions, d_model, d_state // 2, 2)
+        draw = functools.partial(_initial_C, shape=shape[:-1], l_max=l_max)
         self.C = nnx.Param(random_on_host(rngs.params(), shape, draw, log_dt))
 
-    def __call__(self, length: int) -> Float32[Array, "2 channels {length}"]:
-        """Kernels (2, H, length) float32: [0] weighs the present and past, [1] the future from the next sample on."""
+    def __call__(self, length: int) -> Float32[Array, "directions channels {length}"]:
+        """Kernels (directions, H, length) float32.
+
+        [0] weighs the present and past; [1], if there is one, the future from the next sample on.
+        """
+        ssm = state_space(weights.split(self)[1])
         kernels = dplr_kernel(
-            dt=jnp.exp(self.log_dt[...]),
-            w=jax.lax.complex(-jnp.exp(self.log_w_real[...]), self.w_imag[...]),
-            b=_complex(self.B[...]),
-            p=_complex(self.P[...]),
-            c=_complex(self.C[...]),
-            length=self.l_max,
-            implementation=self.implementation,
+            ssm.dt, ssm.w, ssm.b, ssm.p, ssm.c, self.l_max, q=ssm.q, implementation=self.implementation
         )
         return kernels[..., :length]
 
+    def on_host(self) -> StateSpace:
+        """Its state space in float64."""
+        return state_space({name: np.asarray(value) for name, value in weights.split(self)[1].items()})
+
+    def lengthen(self, l_max: int) -> None:
+        """Another `l_max`, longer or shorter, for the same kernels up to the shorter length: C is corrected anew."""
+        ssm = self.on_host()
+        changed = with_length(ssm.dt, ssm.w, ssm.p, ssm.c, self.l_max, l_max, q=ssm.q)
+        self.C = nnx.Param(jnp.asarray(pairs(changed), jnp.float32))
+        self.l_max = l_max
+
 
 class S4(nnx.Module):
-    """Two-sided S4 convolution, GELU, and a gated linear layer (SaShiMi, section 4.1).
+    """S4 convolution, GELU, and a gated linear layer (SaShiMi, section 4.1).
 
     Args:
       d_model: channels H.
       glu: gate the output linear layer; without it the layer is plain H -> H.
       dtype: what the output layer computes in; kernels and FFTs are always float32.
       rngs: source of the initial values.
-      **kernel: `d_state`, `l_max`, `tie_state` and `implementation` of `S4Kernel`.
+      **kernel: `d_state`, `l_max`, `tie_state`, `directions`, `free_q` and `implementation` of `S4Kernel`.
     """
 
     def __init__(self, d_model: int, *, glu: bool = True, dtype=jnp.float32, rngs: nnx.Rngs, **kernel):
@@ -93,16 +118,31 @@ class S4(nnx.Module):
     def filter(self, length: int) -> Complex64[Array, "channels {length}"]:
         """Spectrum (H, length) complex64 of the whole filter, to be computed once and used on many inputs.
 
-        Both kernels and the skip term D lie in one filter, see `filter_spectrum`.
+        The kernels and the skip term D lie in one filter, see `filter_spectrum`.
         """
-        forward, backward = self.kernel(length)
-        return filter_spectrum(forward.at[:, 0].add(self.D[...]), backward)
+        forward, *backward = self.kernel(length)
+        return filter_spectrum(forward.at[:, 0].add(self.D[...]), *backward)
 
     def __call__(
         self, u: Float[Array, "batch samples channels"], filter: Complex64[Array, "channels samples"]
     ) -> Float[Array, "batch samples channels"]:
         """(B, L, H) to (B, L, H), with `filter` (H, L) from `self.filter(L)`."""
-        y = self.output(gelu(convolve(u, filter).astype(self.output.dtype)))
+        return self._mix(convolve(u, filter))
+
+    def recurrence(self) -> Recurrence:
+        """The constants of `step`, made in float64 on the host: once for a model, not inside a compiled function."""
+        ssm = self.kernel.on_host()
+        return recurrence(ssm.dt, ssm.w, ssm.b, ssm.p, ssm.c[0], np.asarray(self.D[...]), self.kernel.l_max, q=ssm.q)
+
+    def step(
+        self, u: Float[Array, "batch channels"], state: Halves, constants: Recurrence
+    ) -> tuple[Float[Array, "batch channels"], Halves]:
+        """One sample of a causal layer: (B, H) to (B, H) and the state after it, see `kernels.recurrence`."""
+        state, y = recurrence_step(constants, state, u)
+        return self._mix(y), state
+
+    def _mix(self, y: Float[Array, "*rows channels"]) -> Float[Array, "*rows channels"]:
+        y = self.output(gelu(y.astype(self.output.dtype)))
         return nnx.glu(y) if self.glu else y
 
 
@@ -119,10 +159,10 @@ def stacked_filters(layers: list[S4], length: int) -> Complex64[Array, "layers c
 
 
 def filter_spectrum(
-    forward: Float[Array, "channels samples"], backward: Float[Array, "channels samples"]
+    forward: Float[Array, "channels samples"], backward: Float[Array, "channels samples"] | None = None
 ) -> Complex64[Array, "channels samples"]:
     """Spectrum (H, L) complex64 for `convolve` of filters with taps `forward` (H, L) at 0, 1, ... and `backward` (H, L)
-    at -1, -2, ...
+    at -1, -2, ..., if there are any.
 
     Neither inputs nor results reach beyond L samples, so filters may be taken modulo z^2L + 1: a tap at -j returns at
     2L - j with its sign changed. For real signals that ring is the complex numbers modulo z^L - i, and substituting
@@ -130,7 +170,8 @@ def filter_spectrum(
     ("right-angle convolution", Crandall & Fagin 1994, "Discrete weighted
     transforms and large-integer arithmetic").
     """
-    return jnp.fft.fft(jax.lax.complex(forward, -backward[:, ::-1]) * _twist(forward.shape[-1]))
+    wrapped = jnp.zeros_like(forward) if backward is None else -backward[:, ::-1]
+    return jnp.fft.fft(jax.lax.complex(forward, wrapped) * _twist(forward.shape[-1]))
 
 
 def convolve(
@@ -148,19 +189,11 @@ def _twist(length: int) -> np.ndarray:
     return np.exp(0.5j * np.pi * np.arange(length) / length).astype(np.complex64)
 
 
-def _initial_C(random: np.random.Generator, log_dt: np.ndarray, n_pairs: int, l_max: int) -> np.ndarray:
-    """Length-corrected complex normal C (2, H, M, 2)."""
-    re, im = random.standard_normal((2, 2, len(log_dt), n_pairs)) * np.sqrt(0.5)
-    return _pairs(hippo.length_corrected(re + 1j * im, log_dt, l_max))
+def _initial_C(random: np.random.Generator, log_dt: np.ndarray, shape: tuple[int, ...], l_max: int) -> np.ndarray:
+    """Length-corrected complex normal C (*shape, 2)."""
+    re, im = random.standard_normal((2, *shape)) * np.sqrt(0.5)
+    return pairs(hippo.length_corrected(re + 1j * im, log_dt, l_max))
 
 
 def _repeat(values: np.ndarray, copies: int) -> jax.Array:
     return jnp.asarray(np.repeat(values[None], copies, axis=0), jnp.float32)
-
-
-def _pairs(z: np.ndarray) -> np.ndarray:
-    return np.stack([np.real(z), np.imag(z)], axis=-1)
-
-
-def _complex(pairs: jax.Array) -> jax.Array:
-    return jax.lax.complex(pairs[..., 0], pairs[..., 1])

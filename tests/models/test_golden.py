@@ -56,7 +56,7 @@ def test_s4_layer(vectors, network):
 
 def test_s4_block(vectors, network):
     block = network.down[0]
-    y = block(channels_last(vectors["s4_in"]), jnp.asarray(vectors["block_emb"]), block.s4.filter(1024))
+    y = block(channels_last(vectors["s4_in"]), block.s4.filter(1024), jnp.asarray(vectors["block_emb"]))
     close(y, np.swapaxes(vectors["block_out"], 1, 2), 2e-5)  # (5e-6)
 
 
