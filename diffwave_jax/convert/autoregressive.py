@@ -48,7 +48,7 @@ NODES, LENGTH = ".omega", ".L"  # of a kernel: a table of as many nodes as half 
 NOT_WEIGHTS = (NODES, ".z", LENGTH)
 
 
-class Network(NamedTuple):
+class Converted(NamedTuple):
     """A converted network.
 
     Attributes:
@@ -71,7 +71,7 @@ def layout_of(names: Collection[str]) -> str | None:
 
 def convert(
     tensors: Mapping[str, np.ndarray], *, dt: str | None = None, code: str | None = None, length: int | None = None
-) -> Network:
+) -> Converted:
     """Our config and weights.
 
     Args:
@@ -97,7 +97,7 @@ def convert(
         ours = _from_version_4(ours, dt)
     model = _model(ours) | {"code": code or ("mu_law" if layout.startswith("RF5") else "scaled_mu_law")}
     model, weights = _with_lengths(model, ours, length)
-    return Network(model, weights, (layout, f"audio as {model['code']}"))
+    return Converted(model, weights, (layout, f"audio as {model['code']}"))
 
 
 def our_names(names: Collection[str]) -> dict[str, str]:
