@@ -110,4 +110,4 @@ def _inner(u: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def _halves(values: np.ndarray) -> Halves:
     """(H, M) to two float32 arrays (M, H): channels last, as the layers' inputs."""
-    return Halves(*(np.ascontiguousarray(part.T.astype(np.float32)) for part in (values.real, values.imag)))
+    return Halves(*(np.ascontiguousarray(part.T.astype(np.float32)) for part in (np.real(values), np.imag(values))))

@@ -51,7 +51,7 @@ def state_space(weights: Mapping[str, Array]) -> StateSpace:
 
 def pairs(z: np.ndarray) -> np.ndarray:
     """Complex numbers (...) as they are stored, (..., 2)."""
-    return np.stack([z.real, z.imag], axis=-1)
+    return np.stack([np.real(z), np.imag(z)], axis=-1)
 
 
 def _complex(pairs: Array) -> Array:

@@ -38,20 +38,16 @@ class StageState(NamedTuple):
 
 
 class _Stage(NamedTuple):
-    """The layers of one stage.
+    """The blocks of one stage.
 
     Attributes:
-      enter: the pool that leads into it.
       down: its blocks on the way down.
       up: its blocks on the way up; in the centre all of them.
-      leave: the pool that leads out of it.
       adds_input: the input of `up` is added to its output.
     """
 
-    enter: DownPool | None
-    down: list
-    up: list
-    leave: UpPool | None
+    down: list[Any]
+    up: list[Any]
     adds_input: bool
 
 
@@ -109,6 +105,8 @@ class _Walk:
     def __init__(self, network: AutoregressiveSaShiMi, constants: Constants, choose: Choose):
         self._network, self._constants, self._choose = network, constants, choose
         self._stages = _stages(network)
+        self._down_pools = [layer for layer in network.down if isinstance(layer, DownPool)]
+        self._up_pools = [layer for layer in network.up if isinstance(layer, UpPool)][::-1]
 
     def step(self, number: int, state: StageState, inputs: Any, below: jax.Array | int) -> tuple[StageState, Any, Any]:
         """One step of a stage.
@@ -128,7 +126,7 @@ class _Walk:
         if number == 0:
             above, outputs = self._choose(self._network.logits(h), inputs)
             return StageState(above, (), s4), down, outputs
-        queue = jnp.swapaxes(stage.leave.spread(h[:, None]), 0, 1)
+        queue = jnp.swapaxes(self._up_pools[number - 1].spread(h[:, None]), 0, 1)
         return StageState(above, queue, s4), down, outputs
 
     def _input(self, number: int, state: StageState, inputs: Any) -> tuple[Any, jax.Array, Any]:
@@ -141,7 +139,7 @@ class _Walk:
             return above, (down, outputs)
 
         above, (collected, outputs) = jax.lax.scan(one, state.above, (inputs, state.queue))
-        return above, self._stages[number].enter(jnp.swapaxes(collected, 0, 1))[:, 0], outputs
+        return above, self._down_pools[number - 1](jnp.swapaxes(collected, 0, 1))[:, 0], outputs
 
 
 def _blocks(
@@ -172,22 +170,17 @@ def _blocks(
 
 def _stages(network: AutoregressiveSaShiMi) -> list[_Stage]:
     """From the full rate to the centre."""
-    enter: list = [None]
-    down: list[list] = [[]]
+    down: list[list[Any]] = [[]]
     for layer in network.down:
         if isinstance(layer, DownPool):
-            enter.append(layer)
             down.append([])
         else:
             down[-1].append(layer)
-    leave: list = [None]
-    up: list[list] = []
+    up: list[list[Any]] = [list(network.center)]
     for layer in network.up:
         if isinstance(layer, UpPool):
-            leave.insert(1, layer)
             up.insert(0, [])
         else:
             up[0].append(layer)
-    up.append(list(network.center))
     adds_input = [not network.config.unet] * len(network.config.pool) + [True]
-    return [_Stage(*each) for each in zip(enter, down, up, leave, adds_input, strict=True)]
+    return [_Stage(*each) for each in zip(down, up, adds_input, strict=True)]

@@ -1,0 +1,274 @@
+"""A trained autoregressive model in one object: what `diffwave_jax.load` returns for such a checkpoint."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Network, uniforms
+from diffwave_jax.generation.chain import clip_keys
+from diffwave_jax.generation.drawing import Sharpness, log_probability
+from diffwave_jax.generation.generator import check_weights
+from diffwave_jax.generation.settings import LARGEST_SEED
+from diffwave_jax.kernels.rounding import divide_up, round_up
+from diffwave_jax.models import AutoregressiveSaShiMi, build, stepping, weights
+from diffwave_jax.models.compiling import jit
+from diffwave_jax.tokens import CODES, LEVELS
+
+CHUNK = 4096  # samples at a time, about: streams of any length take one program
+STREAMS = {"cpu": 64}  # at a time on a device, elsewhere OTHER_STREAMS
+OTHER_STREAMS = 1024
+CLIPS = 8  # at a time where whole clips are convolved
+
+
+class Streams(NamedTuple):
+    """Pieces of n streams.
+
+    Attributes:
+      tokens: (n, T) int32.
+      log_probability: (n, T) float32, ln of the probability that the model gave each token.
+    """
+
+    tokens: np.ndarray
+    log_probability: np.ndarray
+
+
+class AutoregressiveGenerator:
+    """A network with its weights that predicts audio sample by sample.
+
+    Args:
+      config: the run's config.
+      params: {dotted name: array}, the weights.
+
+    Raises:
+      UserError: the weights are not those of the config's network.
+    """
+
+    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray]):
+        self.config = config
+        self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
+        check_weights(params, expected)
+        self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+        self._lengthened: dict[int, tuple[nnx.GraphDef, weights.Weights]] = {}
+        self.code = CODES[config.model.code]
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.config.data.sample_rate
+
+    @property
+    def length(self) -> int:
+        """Samples of the clips it was trained on; it makes and judges clips of any length."""
+        return self.config.model.length
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights."""
+        return weights.count(self._params)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits that tell these weights from any others."""
+        return weights.fingerprint(self._params)
+
+    def generate(
+        self,
+        n: int,
+        seed: int = 0,
+        length: int | None = None,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        prime: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Clips (n, length) float32 in [-1, 1]; clip i depends on the seed, i and the other arguments alone.
+
+        Args:
+          n: number of clips.
+          seed: of their randomness.
+          length: samples of a clip, the prime's among them; None for the length it was trained on.
+          temperature: above 0; below 1 for more probable samples, 1 for the model's own distribution.
+          top_p: in (0, 1]; each token is drawn from the fewest that are at least this probable together.
+          prime: audio (P,) or (n, P) that the clips begin with, at the model's sample rate.
+
+        Raises:
+          UserError: a number out of its range, a prime that the model cannot take, or weights that give no numbers.
+        """
+        length = self.length if length is None else length
+        if n < 1 or length < 1:
+            raise UserError(f"{n} clips of {length} samples are asked for; ask for at least one of each")
+        pieces = self.stream(n, seed, temperature, top_p, prime, length=length)
+        return self.code.decode(np.concatenate([piece.tokens for piece in pieces], axis=1))
+
+    def stream(
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        prime: np.ndarray | None = None,
+        *,
+        length: int | None = None,
+    ) -> Iterator[Streams]:
+        """The clips of `generate` piece by piece as tokens, for `self.code.decode`; without end if `length` is None.
+
+        The arguments and errors are those of `generate`.
+        """
+        sharpness = _sharpness(temperature, top_p)
+        if not 0 <= seed <= LARGEST_SEED:
+            raise UserError(f"seed is {seed}; it must be between 0 and {LARGEST_SEED}")
+        given = self._prime_tokens(prime, n, length)
+        return self._pieces(clip_keys(seed, np.arange(n)), given, sharpness, length)
+
+    def nll(self, audio: np.ndarray) -> np.ndarray:
+        """Negative log-likelihood (n,) of audio (n, L) in bits a sample, each given those before it in its clip.
+
+        Raises:
+          UserError: audio of another shape, or with values that are not finite.
+        """
+        tokens = self.encode(audio)
+        inputs = np.concatenate([np.full((len(tokens), 1), stepping.START), tokens[:, :-1]], axis=1)
+        return -self._on_whole_clips(_log_probabilities, inputs, tokens).mean(axis=1) / math.log(2)
+
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        """Unnormalised log-probabilities (n, L, 256) of what follows each of tokens (n, L).
+
+        Raises:
+          UserError: tokens that are not whole numbers from 0 to 255.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.ndim != 2 or not tokens.size or tokens.dtype.kind not in "iu":
+            raise UserError(f"tokens have shape {tokens.shape} and type {tokens.dtype}; give integers (n, L)")
+        if tokens.min() < 0 or tokens.max() >= LEVELS:
+            raise UserError(f"tokens lie between {tokens.min()} and {tokens.max()}; they are 0 to {LEVELS - 1}")
+        return self._on_whole_clips(_logits, tokens)
+
+    def encode(self, audio: np.ndarray) -> np.ndarray:
+        """Audio (n, L) as tokens (n, L); see `diffwave_jax.tokens` for what the model's code does to its loudness."""
+        audio = np.asarray(audio)
+        if audio.ndim != 2 or not audio.size or not np.all(np.isfinite(audio)):
+            raise UserError(f"audio has shape {audio.shape}; give finite samples (n, L), at least one")
+        return self.code.encode(audio)
+
+    def _prime_tokens(self, prime: np.ndarray | None, n: int, length: int | None) -> np.ndarray:
+        """(n, P), P = 0 without a prime."""
+        if prime is None:
+            return np.zeros((n, 0), np.int32)
+        prime = np.atleast_2d(np.asarray(prime))
+        if prime.ndim != 2 or len(prime) not in (1, n):
+            raise UserError(f"prime has shape {prime.shape}; give (samples,), or ({n}, samples) for {n} clips")
+        if length is not None and prime.shape[1] > length:
+            raise UserError(f"the prime has {prime.shape[1]} samples, more than the {length} of a clip: cut it")
+        if self.config.model.code != "mu_law" and np.any(np.ptp(prime, axis=1) == 0):
+            raise UserError(
+                "the prime is silent, and this model hears recordings at their own range: give one with sound"
+            )
+        return np.broadcast_to(self.encode(prime), (n, prime.shape[1]))
+
+    def _pieces(
+        self, keys: jax.Array, given: np.ndarray, sharpness: Sharpness | None, length: int | None
+    ) -> Iterator[Streams]:
+        """All streams at once: pieces of those that do not fit a batch wait for each other."""
+        n, period = len(keys), self._period
+        size = min(round_up(n, self._streams.num_devices), self._most_streams())
+        wanted = CHUNK if length is None else min(length, CHUNK)
+        periods = divide_up(wanted, period)
+        batches = [np.minimum(np.arange(start, start + size), n - 1) for start in range(0, n, size)]
+        states = [self._streams.start(size) for _ in batches]
+        for done in itertools.count(step=periods * period):
+            if length is not None and done >= length:
+                return
+            known = _known(given, done, periods * period)
+            pieces = []
+            for number, rows in enumerate(batches):
+                random = uniforms(keys[rows], jnp.uint32(done // period), periods=periods, period=period)
+                states[number], steps = self._streams.run(states[number], known[:, rows], random, sharpness)
+                pieces.append(steps)
+            cut = None if length is None else length - done
+            tokens, log_probability = (
+                np.concatenate([np.asarray(piece).T for piece in column])[:n, :cut]
+                for column in zip(*pieces, strict=True)
+            )
+            if not np.all(np.isfinite(log_probability)):
+                raise UserError(
+                    f"the model gives no numbers after {done} samples: its weights are damaged, or diverged"
+                )
+            yield Streams(tokens, log_probability)
+
+    def _most_streams(self) -> int:
+        return STREAMS.get(jax.default_backend(), OTHER_STREAMS) * self._streams.num_devices
+
+    @property
+    def _period(self) -> int:
+        return math.prod(self.config.model.pool)
+
+    @functools.cached_property
+    def _streams(self) -> Autoregression:
+        made = Network(self._graph, self._params, stepping.constants(self._network()))
+        return Autoregression(made, jax.local_devices())
+
+    def _on_whole_clips(self, function: Callable, *tokens: np.ndarray) -> np.ndarray:
+        """(n, L, ...): the function of the network and tokens (n, L), by convolution, a batch at a time.
+
+        Clips are filled up to whole periods, and the last batch to the others' size: that changes nothing before.
+        """
+        n, length = tokens[0].shape
+        whole = round_up(length, self._period)
+        network = self._network_for(whole)
+        size = min(n, CLIPS)
+        rows = []
+        for start in range(0, n, size):
+            more = (0, max(0, start + size - n)), (0, whole - length)
+            batch = [np.pad(each[start : start + size], more).astype(np.int32) for each in tokens]
+            rows.append(np.asarray(function(*network, *batch))[: n - start, :length])
+        return np.concatenate(rows)
+
+    def _network_for(self, length: int) -> tuple[nnx.GraphDef, weights.Weights]:
+        """The network with kernels as long as clips of `length` samples need."""
+        if length <= self.length:
+            return self._graph, self._params
+        if length not in self._lengthened:
+            network = self._network()
+            network.lengthen(length)
+            self._lengthened[length] = weights.split(network)
+        return self._lengthened[length]
+
+    def _network(self) -> AutoregressiveSaShiMi:
+        network = weights.merge(self._graph, self._params)
+        assert isinstance(network, AutoregressiveSaShiMi)
+        return network
+
+
+def _known(given: np.ndarray, done: int, samples: int) -> np.ndarray:
+    """(samples, n): the given tokens (n, P) from sample `done` on, and `DRAWN`."""
+    known = np.full((samples, len(given)), DRAWN, np.int32)
+    piece = given[:, done : done + samples]
+    known[: piece.shape[1]] = piece.T
+    return known
+
+
+def _sharpness(temperature: float, top_p: float) -> Sharpness | None:
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise UserError(f"temperature is {temperature}; it must be above 0, 1 for the model's own distribution")
+    if not 0 < top_p <= 1:
+        raise UserError(f"top_p is {top_p}; it must be above 0 and at most 1, which keeps all tokens")
+    plain = temperature == 1 and top_p == 1
+    return None if plain else Sharpness(jnp.float32(temperature), jnp.float32(top_p))
+
+
+@functools.partial(jit, static_argnums=0)
+def _logits(graph: nnx.GraphDef, params: dict, tokens: jax.Array) -> jax.Array:
+    return weights.merge(graph, params)(tokens)
+
+
+@functools.partial(jit, static_argnums=0)
+def _log_probabilities(graph: nnx.GraphDef, params: dict, inputs: jax.Array, tokens: jax.Array) -> jax.Array:
+    return log_probability(weights.merge(graph, params)(inputs), tokens)

@@ -1,0 +1,30 @@
+"""Checkpoints as loaded models: of what kind, the config says."""
+
+from pathlib import Path
+
+from diffwave_jax import checkpoint
+from diffwave_jax.config import from_dict
+from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
+from diffwave_jax.generation.generator import Generator
+
+Model = Generator | AutoregressiveGenerator
+KINDS = {"sashimi_ar": AutoregressiveGenerator}  # by the name of the config's network; of all others, `Generator`
+
+
+def load(path: str | Path, *, ema: bool = True) -> Model:
+    """The model of a checkpoint: a run's folder, its `checkpoints` folder or one step of it.
+
+    Args:
+      path: the folder.
+      ema: use the EMA weights where the checkpoint has them, else the raw ones.
+
+    Returns:
+      What the config's network makes of it: `Generator` for DiffWave and SaShiMi, `AutoregressiveGenerator` for
+      autoregressive SaShiMi.
+
+    Raises:
+      UserError: no checkpoint there, or not one that can be read.
+    """
+    saved = checkpoint.load(path, ema=ema)
+    config = from_dict(saved.config)
+    return KINDS.get(config.model.name, Generator)(config, saved.weights)
