@@ -8,7 +8,9 @@ import argparse
 import sys
 
 from diffwave_jax import cli
+from diffwave_jax.convert.autoregressive import STEP_SIZES
 from diffwave_jax.convert.commands import convert_from_torch, convert_to_torch
+from diffwave_jax.tokens import CODES
 
 
 def main(options: argparse.Namespace) -> None:
@@ -27,6 +29,8 @@ def convert(options: argparse.Namespace) -> list[str]:
         optimizer=not options.weights_only,
         dilation_cycle=options.dilation_cycle,
         clip_length=options.length,
+        dt=options.dt,
+        code=options.code,
     )
 
 
@@ -49,10 +53,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--dilation-cycle", type=cli.positive, help="DiffWave's, where its number of layers is not 36 or 30"
     )
+    parser.add_argument("--dt", choices=STEP_SIZES, help="of an autoregressive model: what inv_dt means")
+    parser.add_argument("--code", choices=CODES, help="of an autoregressive model: how audio became tokens")
     options = parser.parse_args(arguments)
-    from_torch = options.per_stage_length or options.weights_only or options.length or options.dilation_cycle
-    if options.to_torch and from_torch:
-        parser.error("--per-stage-length, --weights-only, --length and --dilation-cycle are not for --to-torch")
+    if options.to_torch:
+        for flag in ("per_stage_length", "weights_only", "length", "dilation_cycle", "dt", "code"):
+            if getattr(options, flag):
+                parser.error(f"--{flag.replace('_', '-')} is not for --to-torch")
     if options.raw_weights and not options.to_torch:
         parser.error("--raw-weights goes with --to-torch")
     return options

@@ -22,6 +22,7 @@ from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
 from diffwave_jax.evaluation.run import evaluate
 from diffwave_jax.evaluation.scores import PROTOCOLS
+from diffwave_jax.generation.loading import load_diffusion
 
 TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
 
@@ -63,7 +64,7 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
         with progress_bar("reading") as progress:
             return read_folder(options.folder, recogniser, progress)
     if options.checkpoint:
-        model = diffwave_jax.load(options.checkpoint)
+        model = load_diffusion(options.checkpoint)
     else:
         with cli.DownloadBar() as bar:
             model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)

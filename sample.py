@@ -15,6 +15,7 @@ from diffwave_jax import cli
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.errors import printable
 from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
+from diffwave_jax.generation.loading import load_diffusion
 from diffwave_jax.generation.samplers import SAMPLERS
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.results import wav
@@ -34,7 +35,7 @@ def main(options: argparse.Namespace) -> None:
 def load(options: argparse.Namespace) -> diffwave_jax.Generator:
     """The model asked for; the bundled one if none is."""
     if options.checkpoint:
-        return diffwave_jax.load(options.checkpoint)
+        return load_diffusion(options.checkpoint)
     with cli.DownloadBar() as bar:
         return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
 

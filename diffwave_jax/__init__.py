@@ -12,21 +12,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diffwave_jax.errors import UserError
-    from diffwave_jax.generation.generator import Generator, load
+    from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
+    from diffwave_jax.generation.generator import Generator
+    from diffwave_jax.generation.loading import load
     from diffwave_jax.generation.settings import Settings
     from diffwave_jax.pretrained import list_pretrained, load_pretrained
 
-__all__ = ["Generator", "Settings", "UserError", "__version__", "list_pretrained", "load", "load_pretrained"]
+__all__ = [
+    "AutoregressiveGenerator",
+    "Generator",
+    "Settings",
+    "UserError",
+    "__version__",
+    "list_pretrained",
+    "load",
+    "load_pretrained",
+]
 __version__ = "0.1.0"
 
 # Where each name is defined. It is imported when it is first used, so that a part of the package, such as
 # `diffwave_jax.kernels`, does not wait for the others.
 _HOMES = {
+    "AutoregressiveGenerator": "diffwave_jax.generation.autoregressive_generator",
     "Generator": "diffwave_jax.generation.generator",
     "Settings": "diffwave_jax.generation.settings",
     "UserError": "diffwave_jax.errors",
     "list_pretrained": "diffwave_jax.pretrained",
-    "load": "diffwave_jax.generation.generator",
+    "load": "diffwave_jax.generation.loading",
     "load_pretrained": "diffwave_jax.pretrained",
 }
 

@@ -15,7 +15,8 @@ from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.download import OnProgress, Unreachable, download, sha256
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import complete
-from diffwave_jax.generation.generator import Generator, load
+from diffwave_jax.generation.generator import Generator
+from diffwave_jax.generation.loading import load_diffusion
 
 BUNDLED = "digits"  # a folder of `bundled/`: the model that comes with the package
 RELEASES = "https://github.com/RF5/DiffWave-unconditional/releases/download"
@@ -55,7 +56,7 @@ def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = Non
     Raises:
       UserError: an unknown name; not downloaded yet and the download fails.
     """
-    return load(pretrained_folder(name, on_progress=on_progress))
+    return load_diffusion(pretrained_folder(name, on_progress=on_progress))
 
 
 def list_pretrained() -> list[str]:

@@ -11,7 +11,7 @@ from diffwave_jax.cache import CACHE_VARIABLE, cache_folder
 from diffwave_jax.convert.commands import convert_from_torch
 from diffwave_jax.convert.to_torch import write_torch
 from diffwave_jax.errors import UserError
-from diffwave_jax.generation.generator import load
+from diffwave_jax.generation.loading import load
 from tests.helpers.file_server import Behaviour, FileServer
 from tests.helpers.torch_files import MODELS, random_contents
 

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from flax import nnx
 
-from diffwave_jax.convert import mapping
 from diffwave_jax.errors import UserError
 from diffwave_jax.kernels.truncation import with_length
+from diffwave_jax.models import build, weights
 from diffwave_jax.models.state_space import pairs, state_space
 
 # Layouts by a name that only they have; the first that matches.
@@ -48,7 +49,7 @@ REWRITINGS = (
 )
 NODES, LENGTH = ".omega", ".L"  # of a kernel: a table of as many nodes as half its length, or the length itself
 NOT_WEIGHTS = (NODES, ".z", LENGTH)
-MAX_LAYERS, MAX_STATES, MAX_LENGTH = 500, 1024, 2**24  # more would take forever to set up, not to convert
+MAX_LAYERS, MAX_STATES, MAX_LENGTH = 100, 1024, 2**24  # more would take forever to set up, not to convert
 
 
 class _Tensors(dict[str, np.ndarray]):
@@ -245,10 +246,10 @@ def _check(model: Mapping, ours: _Tensors, theirs: Mapping[str, str]) -> None:
     """UserError unless the tensors are exactly the weights of the model, besides what are not weights."""
     if max(model["n_layers"]) > MAX_LAYERS or len(model["pool"]) > MAX_LAYERS or model["d_state"] > MAX_STATES:
         raise UserError(f"the checkpoint has {model['n_layers']} layers of {model['d_state']} states, too many")
-    expected = mapping.weight_shapes(model)
-    for name, shape in expected.items():
-        if ours[name].shape != shape:
-            raise UserError(f"the tensor {theirs[name]} has shape {ours[name].shape}, where {shape} is expected")
+    _, expected = weights.abstract(lambda: build(model, rngs=nnx.Rngs(0)))
+    for name, value in expected.items():
+        if ours[name].shape != value.shape:
+            raise UserError(f"the tensor {theirs[name]} has shape {ours[name].shape}, where {value.shape} is expected")
     for name in ours:
         if name not in expected and not name.endswith(NOT_WEIGHTS):
             raise UserError(f"the checkpoint has a tensor {theirs[name]!r} that the originals' networks do not have")
@@ -256,13 +257,13 @@ def _check(model: Mapping, ours: _Tensors, theirs: Mapping[str, str]) -> None:
 
 def _with_lengths(model: Mapping, ours: _Tensors) -> dict[str, np.ndarray]:
     """The weights, C corrected anew in those layers that have not their stage's length."""
-    weights = {name: array for name, array in ours.items() if not name.endswith(NOT_WEIGHTS)}
-    for name in [name for name in weights if name.endswith(".s4.kernel.C")]:
+    found = {name: array for name, array in ours.items() if not name.endswith(NOT_WEIGHTS)}
+    for name in [name for name in found if name.endswith(".s4.kernel.C")]:
         layer = name.removesuffix(".s4.kernel.C")
         old, new = _kernel_length(ours, layer), model["l_max"][_stage_of(ours, layer)]
         if old != new:
-            weights[name] = _corrected(weights, layer, old or None, new)
-    return weights
+            found[name] = _corrected(found, layer, old or None, new)
+    return found
 
 
 def _stage_of(ours: _Tensors, layer: str) -> int:
@@ -275,7 +276,7 @@ def _stage_of(ours: _Tensors, layer: str) -> int:
     return sum(pool < int(number) if group == "down" else pool > int(number) for pool in pools)
 
 
-def _corrected(weights: Mapping[str, np.ndarray], layer: str, old: int | None, new: int) -> np.ndarray:
+def _corrected(found: Mapping[str, np.ndarray], layer: str, old: int | None, new: int) -> np.ndarray:
     prefix = f"{layer}.s4.kernel."
-    ssm = state_space({name.removeprefix(prefix): x for name, x in weights.items() if name.startswith(prefix)})
+    ssm = state_space({name.removeprefix(prefix): x for name, x in found.items() if name.startswith(prefix)})
     return pairs(with_length(ssm.dt, ssm.w, ssm.p, ssm.c, old, new, q=ssm.q)).astype(np.float32)

@@ -24,6 +24,8 @@ def convert_from_torch(
     optimizer: bool = True,
     dilation_cycle: int | None = None,
     clip_length: int | None = None,
+    dt: str | None = None,
+    code: str | None = None,
 ) -> list[str]:
     """Converts a checkpoint of the original's `train.py` to a run's folder that `train.py` continues.
 
@@ -34,6 +36,7 @@ def convert_from_torch(
       optimizer: convert Adam's state too.
       dilation_cycle: DiffWave's, where its number of layers is not a published one.
       clip_length: samples of a clip; None for the longest that l_max allows, for DiffWave 16000.
+      dt, code: of an autoregressive model, see `read_torch`.
 
     Returns:
       What was found and done, in lines.
@@ -42,7 +45,9 @@ def convert_from_torch(
       UserError: see `read_torch` and `write_ours`.
     """
     keep_optimizer = optimizer and not per_stage_length  # Adam's second moments cannot follow a change of C's basis
-    contents = read_torch(source, dilation_cycle=dilation_cycle, length=clip_length, optimizer=keep_optimizer)
+    contents = read_torch(
+        source, dilation_cycle=dilation_cycle, length=clip_length, dt=dt, code=code, optimizer=keep_optimizer
+    )
     lines = describe(contents)
     if per_stage_length:
         contents, line = _with_lengths(contents, length.per_stage(contents.model))

@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from diffwave_jax.convert import mapping, torch_adam
+from diffwave_jax.convert import autoregressive, mapping, torch_adam
 from diffwave_jax.convert.contents import Arrays, Contents
 from diffwave_jax.convert.infer import LAYOUTS, layout_of
 from diffwave_jax.convert.mapping import on_host
@@ -28,6 +28,8 @@ def read_torch(
     *,
     dilation_cycle: int | None = None,
     length: int | None = None,
+    dt: str | None = None,
+    code: str | None = None,
     optimizer: bool = True,
 ) -> Contents:
     """Reads a checkpoint in any format of `torch_reader` and any of the wrappings of `unwrapping`.
@@ -36,13 +38,17 @@ def read_torch(
       path: the file.
       dilation_cycle: DiffWave's, needed where the number of layers is not a published one.
       length: samples of a clip; None for what `infer_model` takes it to be.
+      dt: what the step sizes of an autoregressive model of state-spaces/s4 version 4 stand for, "exp" or "softplus".
+      code: an autoregressive model's, of `diffwave_jax.tokens.CODES`; None for what its layout's programs usually use.
       optimizer: read Adam's state too, where the file has it.
 
     Raises:
       UserError: the file cannot be read, or a tensor is missing, unknown or misshapen.
     """
     with open_checkpoint(path) as file:
-        found = unwrap(file, lambda names: any(layout.marker in names for layout in LAYOUTS))
+        found = unwrap(file, _is_known)
+        if autoregressive.layout_of(found.weights):
+            return _read_autoregressive(file, found, dt=dt, code=code, length=length)
         layout = layout_of(found.weights)
         whole = {name: in_file(file, tensor) for name, tensor in found.weights.items()}
         sources = with_weight_norm(whole, layout.weight_normed)
@@ -76,6 +82,27 @@ def read_torch(
                 *([f"moving average from {found.average_key!r}"] if average else []),
             ),
         )
+
+
+def _is_known(names: Collection[str]) -> bool:
+    return any(layout.marker in names for layout in LAYOUTS) or autoregressive.layout_of(names) is not None
+
+
+def _read_autoregressive(
+    file: TensorFile, found: Unwrapped, *, dt: str | None, code: str | None, length: int | None
+) -> Contents:
+    """An autoregressive SaShiMi, without its optimizer's state."""
+    sources = {name: in_file(file, tensor) for name, tensor in found.weights.items()}
+    tensors = {name: source.read() for name, source in sources.items()}
+    converted = autoregressive.convert(tensors, dt=dt, code=code, length=length)
+    step, step_said = _step(file, found)
+    left = ["without the optimizer's state"] if found.optimizer is not None else []
+    return Contents(
+        model=converted.model,
+        weights={name: on_host(array) for name, array in converted.weights.items()},
+        step=step,
+        recognised=("autoregressive SaShiMi", *converted.said, *found.said, step_said, *left),
+    )
 
 
 def _expected(file: TensorFile, found: Mapping[str, Source], model: dict) -> dict[str, mapping.Tensor]:

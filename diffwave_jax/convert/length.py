@@ -24,7 +24,7 @@ def per_stage(model: Mapping) -> dict:
     """
     config = model_config(model)
     if not isinstance(config, SaShiMiConfig):
-        raise UserError("--per-stage-length is for SaShiMi, whose S4 kernels have a length: this is a DiffWave")
+        raise UserError(f"--per-stage-length is for a diffusion SaShiMi's S4 kernels: this is a {model['name']}")
     return {**model, "l_max": config.stage_lengths(config.length)}
 
 

@@ -70,6 +70,8 @@ def config_of(contents: Contents) -> ConfigDict:
     fields = dict(contents.model)
     config.model = model_section(fields.pop("name"), **fields)
     config.data.length = config.model.length
+    if config.model.name == "sashimi_ar":
+        config.train.task = "autoregression"
     config.train.update(_learning_rate_fields(contents))
     if contents.average is not None:
         config.train.ema_decay = contents.average_decay or AVERAGE_DECAY
@@ -102,6 +104,8 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
     """
     saved = checkpoint.load(Path(path), ema=ema)
     config = from_dict(saved.config)
+    if config.train.task != "diffusion":
+        raise UserError(f"only diffusion models are converted back, and this is a {config.model.name}")
     if config.diffusion.prediction != "noise":
         raise UserError(f"the original's networks predict noise, this one predicts {config.diffusion.prediction}")
     if config.diffusion.signal_scale != 1:

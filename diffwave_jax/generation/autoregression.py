@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from diffwave_jax.generation.drawing import Sharpness, draw, log_probability
+from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import stepping, weights
 from diffwave_jax.models.compiling import compiler_options
 from diffwave_jax.models.stepping import Constants, StageState
@@ -69,11 +70,13 @@ class Autoregression:
         """Devices the streams are spread over; their number must be a multiple of it."""
         return self._mesh.size
 
+    @standard_jax()
     def start(self, streams: int) -> StageState:
         """The state before the first sample."""
         params, constants = self._shared
         return stepping.initial_state(weights.merge(self._graph, params), constants, streams)
 
+    @standard_jax()
     def run(
         self, state: StageState, given: np.ndarray, uniforms: jax.Array, sharpness: Sharpness | None = None
     ) -> tuple[StageState, Steps]:
@@ -126,6 +129,7 @@ def _advance(graph: nnx.GraphDef, shared, state, given, uniforms, sharpness) -> 
     return stepping.advance(weights.merge(graph, params), constants, state, choose, (given, uniforms))
 
 
+@standard_jax()
 @partial(jax.jit, static_argnames=("periods", "period"))
 def uniforms(keys: jax.Array, start: jax.Array, *, periods: int, period: int) -> jax.Array:
     """(periods * period, B) uniform numbers for streams of these keys (B,), from their period number `start` on."""

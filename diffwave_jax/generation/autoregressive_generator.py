@@ -17,7 +17,8 @@ from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Networ
 from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.drawing import Sharpness, log_probability
 from diffwave_jax.generation.generator import check_weights
-from diffwave_jax.generation.settings import LARGEST_SEED
+from diffwave_jax.generation.settings import check_count, check_seed
+from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.kernels.rounding import divide_up, round_up
 from diffwave_jax.models import AutoregressiveSaShiMi, build, stepping, weights
 from diffwave_jax.models.compiling import jit
@@ -59,6 +60,14 @@ class AutoregressiveGenerator:
         self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
         self._lengthened: dict[int, tuple[nnx.GraphDef, weights.Weights]] = {}
         self.code = CODES[config.model.code]
+
+    def __reduce__(self) -> tuple:
+        """Config and weights alone are pickled and copied: compiled programs belong to a process."""
+        return AutoregressiveGenerator, (self.config, jax.device_get(self._params))
+
+    def __repr__(self) -> str:
+        kind = f"{self.config.model.name}, {self.num_parameters:,} weights"
+        return f"AutoregressiveGenerator({kind}, {self.config.model.code} at {self.sample_rate} Hz)"
 
     @property
     def sample_rate(self) -> int:
@@ -103,8 +112,8 @@ class AutoregressiveGenerator:
           UserError: a number out of its range, a prime that the model cannot take, or weights that give no numbers.
         """
         length = self.length if length is None else length
-        if n < 1 or length < 1:
-            raise UserError(f"{n} clips of {length} samples are asked for; ask for at least one of each")
+        if length < 1:
+            raise UserError(f"length is {length}; ask for at least 1 sample")
         pieces = self.stream(n, seed, temperature, top_p, prime, length=length)
         return self.code.decode(np.concatenate([piece.tokens for piece in pieces], axis=1))
 
@@ -122,9 +131,9 @@ class AutoregressiveGenerator:
 
         The arguments and errors are those of `generate`.
         """
+        n = check_count(n)
         sharpness = _sharpness(temperature, top_p)
-        if not 0 <= seed <= LARGEST_SEED:
-            raise UserError(f"seed is {seed}; it must be between 0 and {LARGEST_SEED}")
+        check_seed(seed)
         given = self._prime_tokens(prime, n, length)
         return self._pieces(clip_keys(seed, np.arange(n)), given, sharpness, length)
 
@@ -215,6 +224,7 @@ class AutoregressiveGenerator:
         made = Network(self._graph, self._params, stepping.constants(self._network()))
         return Autoregression(made, jax.local_devices())
 
+    @standard_jax()
     def _on_whole_clips(self, function: Callable, *tokens: np.ndarray) -> np.ndarray:
         """(n, L, ...): the function of the network and tokens (n, L), by convolution, a batch at a time.
 

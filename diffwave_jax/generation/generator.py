@@ -1,10 +1,9 @@
-"""A trained model in one object: what `diffwave_jax.load` returns and everything else uses."""
+"""A trained diffusion model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,6 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from diffwave_jax import checkpoint
-from diffwave_jax.config import from_dict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import Job, OnStep, reverse
@@ -387,20 +384,6 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
         diffusion, settings.sampler, settings.steps, eta=settings.eta, noise_scale=settings.noise_scale, start=start
     )
     return rows._replace(guidance=settings.guidance_at(rows.timestep))
-
-
-def load(path: str | Path, *, ema: bool = True) -> Generator:
-    """The model of a checkpoint: a run's folder, its `checkpoints` folder or one step of it.
-
-    Args:
-      path: the folder.
-      ema: use the EMA weights where the checkpoint has them, else the raw ones.
-
-    Raises:
-      UserError: no checkpoint there, or not one that can be read.
-    """
-    saved = checkpoint.load(path, ema=ema)
-    return Generator(from_dict(saved.config), saved.weights)
 
 
 def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from diffwave_jax import checkpoint
 from diffwave_jax.config import from_dict
+from diffwave_jax.errors import UserError
 from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
 from diffwave_jax.generation.generator import Generator
 
@@ -28,3 +29,11 @@ def load(path: str | Path, *, ema: bool = True) -> Model:
     saved = checkpoint.load(path, ema=ema)
     config = from_dict(saved.config)
     return KINDS.get(config.model.name, Generator)(config, saved.weights)
+
+
+def load_diffusion(path: str | Path, *, ema: bool = True) -> Generator:
+    """The model of a checkpoint, which must be a diffusion model; arguments and errors as `load`."""
+    model = load(path, ema=ema)
+    if not isinstance(model, Generator):
+        raise UserError(f"{path} holds an autoregressive model: it is used from Python, see docs/autoregressive.md")
+    return model

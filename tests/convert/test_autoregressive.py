@@ -3,11 +3,17 @@ import json
 import numpy as np
 import pytest
 
+import diffwave_jax
 from diffwave_jax import UserError
 from diffwave_jax.convert.autoregressive import convert, layout_of
+from diffwave_jax.convert.commands import convert_from_torch
+from diffwave_jax.convert.from_torch import read_torch
+from diffwave_jax.convert.ours import read_ours
+from diffwave_jax.convert.torch_writer import write_checkpoint
+from diffwave_jax.generation.loading import load_diffusion
 from diffwave_jax.kernels.truncation import with_length
 from diffwave_jax.models.state_space import pairs, state_space
-from tests.helpers.autoregressive import TAGS, checkpoint, converted
+from tests.helpers.autoregressive import TAGS, checkpoint, converted, golden_generator
 from tests.helpers.torch_files import golden_folder
 
 FACTS = {
@@ -107,6 +113,51 @@ def test_damaged_checkpoints(change, message):
     tensors = {name: array for name, array in (checkpoint("ar_s4v3_tiny") | change).items() if array is not None}
     with pytest.raises(UserError, match=message):
         convert(tensors)
+
+
+WRAPPINGS = {
+    "ar_rf5_tiny": lambda tensors: {"model_state_dict": tensors, "steps": 1100, "cfg_yaml": "d_model: 8"},
+    "ar_s4v3_unet_tiny": lambda tensors: tensors,
+    "ar_s4v4_tiny": lambda tensors: {
+        "state_dict": tensors,
+        "pytorch-lightning_version": "1.5.1",
+        "global_step": 1100,
+        "optimizer_states": [{"state": {}, "param_groups": []}],
+    },
+}
+
+
+@pytest.mark.parametrize("tag", WRAPPINGS)
+def test_a_file_becomes_a_run(tag, tmp_path):
+    """A bare state dict, RF5's and Lightning's: converted, loaded and told apart from a diffusion model."""
+    write_checkpoint(tmp_path / "model.pt", WRAPPINGS[tag](checkpoint(tag)))
+    dt = "softplus" if tag == "ar_s4v4_tiny" else None
+    lines = convert_from_torch(tmp_path / "model.pt", tmp_path / "run", dt=dt)
+    assert lines[0].startswith("autoregressive SaShiMi, ")
+    assert ("step 1100" in lines[0]) == (tag != "ar_s4v3_unet_tiny")
+    model = diffwave_jax.load(tmp_path / "run")
+    assert isinstance(model, diffwave_jax.AutoregressiveGenerator)
+    assert model.fingerprint == golden_generator(tag).fingerprint
+    assert model.length == 1024
+    with pytest.raises(UserError, match="holds an autoregressive model"):
+        load_diffusion(tmp_path / "run")
+    with pytest.raises(UserError, match="only diffusion models are converted back"):
+        read_ours(tmp_path / "run")
+
+
+def test_the_originals_files():
+    """Those that PyTorch wrote, Lightning's with its options and optimizer among them."""
+    folder = golden_folder()
+    if folder is None or not (folder / "ar").is_dir():
+        pytest.skip("needs the reference files beside the project")
+    files = sorted([*(folder / "ar").glob("*.pt"), *(folder / "ar").glob("*.ckpt")])
+    assert len(files) == 9
+    for file in files:
+        tag = file.stem.removesuffix("_optimizer")
+        found = read_torch(file, dt="softplus")
+        assert found.model == COMMON | FACTS[tag]
+        for name, expected in converted(tag).weights.items():
+            np.testing.assert_array_equal(found.weights[name], expected, err_msg=f"{file.name}: {name}")
 
 
 def test_the_released_sizes():

@@ -52,5 +52,5 @@ def test_the_single_length_is_the_largest():
 
 
 def test_diffwave_has_no_kernels():
-    with pytest.raises(UserError, match="DiffWave"):
+    with pytest.raises(UserError, match="this is a diffwave"):
         length.per_stage(MODELS["diffwave"])

@@ -43,10 +43,10 @@ def test_weights_only(tmp_path, capsys, original):
     [
         (["missing.pt", "run"], "missing.pt: no such file"),
         (["original.pt", "run"], "--dilation-cycle"),
-        (["original.pt", "run", "--dilation-cycle=2", "--per-stage-length"], "DiffWave"),
+        (["original.pt", "run", "--dilation-cycle=2", "--per-stage-length"], "this is a diffwave"),
         (["original.pt", "run", "--dilation-cycle=2", "--length=-5"], "'-5' is not a whole number from 1 on"),
         (["original.pt", "run", "--raw-weights"], "--raw-weights goes with --to-torch"),
-        (["--to-torch", "run", "out.pt", "--length=5"], "are not for --to-torch"),
+        (["--to-torch", "run", "out.pt", "--length=5"], "--length is not for --to-torch"),
         (["--to-torch", "missing", "out.pt"], "no checkpoint folder"),
     ],
 )

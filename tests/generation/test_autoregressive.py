@@ -130,8 +130,8 @@ def test_a_draw_is_never_a_token_left_out():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "0 clips"),
-        ({"length": 0}, "of 0 samples"),
+        ({"n": 0}, "n is 0; ask for at least 1 clip"),
+        ({"length": 0}, "length is 0; ask for at least 1 sample"),
         ({"seed": -1}, "seed is -1"),
         ({"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
         ({"temperature": float("nan")}, "temperature is nan"),
