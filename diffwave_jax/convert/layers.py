@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from diffwave_jax.models import ClassifierConfig, DiffWaveConfig, SaShiMiConfig, model_config
+from diffwave_jax.models import DiffWaveConfig, NetworkConfig, SaShiMiConfig, model_config
 
 
 class Kind(NamedTuple):
@@ -20,7 +20,7 @@ class Kind(NamedTuple):
     block: str
 
 
-def layers(config: ClassifierConfig | DiffWaveConfig | SaShiMiConfig) -> dict[str, Kind]:
+def layers(config: NetworkConfig) -> dict[str, Kind]:
     """{name of a layer, such as "down.3": its kind}, in the order in which data pass through them."""
     if isinstance(config, SaShiMiConfig):
         return _sashimi(config)
