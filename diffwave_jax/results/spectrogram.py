@@ -18,9 +18,8 @@ def mel_decibels(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mel spectrogram (80, frames) of audio (L,): dB below the clip's loudest point, 0 down to -80."""
     window, hop = (round(seconds * sample_rate) for seconds in (WINDOW_SECONDS, HOP_SECONDS))
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "n_fft=.* is too large", UserWarning
-        )  # a clip shorter than the window is fine
+        # A clip may be shorter than the window.
+        warnings.filterwarnings("ignore", "n_fft=.* is too large", UserWarning)
         power = librosa.feature.melspectrogram(
             y=audio, sr=sample_rate, n_fft=window, hop_length=hop, n_mels=N_MELS, pad_mode="constant"
         )
