@@ -102,6 +102,9 @@ def train_section() -> ConfigDict:
             # Errors at step t are weighted by alpha_bar[t] ** -step_weight_power: 0 as in DDPM, 1 as in v-prediction.
             # A weight by step leaves the best prediction the mean; one by the error would favour short, quiet clips.
             "step_weight_power": 0.0,
+            # Above 0: those with a higher ratio of signal to noise weigh less, by this over the ratio (min-SNR; Hang et
+            # al., 2303.09556). Where there is little noise, it is mostly the recordings' own that is left to predict.
+            "snr_limit": 0.0,
             "log_every": 50,
             "checkpoint_every": 10_000,
             "keep": 3,  # newest checkpoints kept

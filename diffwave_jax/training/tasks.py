@@ -4,6 +4,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -49,7 +50,7 @@ class DiffusionTask:
         self._signal_scale = config.diffusion.signal_scale
         self._label_dropout = config.train.label_dropout
         self._spread, self._batch_size = config.train.spread_steps, config.train.batch_size
-        self._step_weight = self._diffusion.alpha_bar**-config.train.step_weight_power
+        self._step_weight = _step_weight(self._diffusion.alpha_bar, config.train)
         if config.model.length != config.data.length:
             raise UserError(
                 f"model.length is {config.model.length} but data.length is {config.data.length}: set both alike"
@@ -106,6 +107,14 @@ class DiffusionTask:
             inside = quartile == q
             metrics[f"loss_quartile{q + 1}"] = (jnp.sum(losses * inside), jnp.sum(inside, dtype=jnp.float32))
         return metrics
+
+
+def _step_weight(alpha_bar: np.ndarray, train: ConfigDict) -> np.ndarray:
+    """(T,) the weight of the noise's error at each step, from the share (T,) of the signal's power left there."""
+    weight = alpha_bar**-train.step_weight_power
+    if not train.snr_limit:
+        return weight
+    return weight * np.minimum(1, train.snr_limit * (1 - alpha_bar) / alpha_bar)
 
 
 TASKS = {"classification": ClassificationTask, "diffusion": DiffusionTask}

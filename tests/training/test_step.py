@@ -121,10 +121,11 @@ def test_ema_follows_the_weights(plain):
     assert late["w"] == 1.5
 
 
-def test_step_weight_power_one_is_the_loss_of_v_prediction(clips):
-    """Salimans and Ho (arXiv 2202.00512): `v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0`."""
-    config = tiny_config(clips, "diffwave")
-    config.train.step_weight_power = 1.0
+def _loss_of_a_cosine(config):
+    """A network's loss where its output is the cosine of its input; then, as float64, what it was made of.
+
+    Those are the noisy audio (B, L), the clean (B, L), and the share of the signal's power (B, 1).
+    """
     batch, seen = _batch(), {}
 
     def network(x, t, label):
@@ -132,14 +133,33 @@ def test_step_weight_power_one_is_the_loss_of_v_prediction(clips):
         return jnp.cos(x)
 
     loss, _ = make_task(config).loss(network, batch, jax.random.key(0))
-    diffusion = config.diffusion
-    alpha_bar = np.cumprod(1 - np.linspace(diffusion.beta_min, diffusion.beta_max, diffusion.num_steps))
-    signal, noise = np.sqrt(alpha_bar)[seen["t"], None], np.sqrt(1 - alpha_bar)[seen["t"], None]
-    x, x0 = seen["x"], diffusion.signal_scale * np.asarray(batch["audio"], np.float64)
+    schedule = config.diffusion
+    alpha_bar = np.cumprod(1 - np.linspace(schedule.beta_min, schedule.beta_max, schedule.num_steps))
+    return loss, seen["x"], schedule.signal_scale * np.asarray(batch["audio"], np.float64), alpha_bar[seen["t"], None]
+
+
+def test_step_weight_power_one_is_the_loss_of_v_prediction(clips):
+    """Salimans and Ho (arXiv 2202.00512): `v = sqrt(alpha_bar) noise - sqrt(1 - alpha_bar) x0`."""
+    config = tiny_config(clips, "diffwave")
+    config.train.step_weight_power = 1.0
+    loss, x, x0, alpha_bar = _loss_of_a_cosine(config)
+    signal, noise = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
     v = signal * (x - signal * x0) / noise - noise * x0
     predicted_v = signal * np.cos(x) - noise * (x - noise * np.cos(x)) / signal
     # float32: one rounding of x, over the smallest deviation of the noise, 0.01.
     assert loss == pytest.approx(np.mean((v - predicted_v) ** 2), rel=1e-5)
+
+
+def test_snr_limit_is_min_snr_weighting(clips):
+    """Hang et al. (arXiv 2303.09556): the clean audio's error times min(SNR, limit)."""
+    config = tiny_config(clips, "diffwave")
+    config.train.snr_limit = 5.0
+    loss, x, x0, alpha_bar = _loss_of_a_cosine(config)
+    predicted_x0 = (x - np.sqrt(1 - alpha_bar) * np.cos(x)) / np.sqrt(alpha_bar)
+    ratio = alpha_bar / (1 - alpha_bar)
+    assert ratio.min() < 5 < ratio.max()
+    # float32: one rounding of x, over the smallest deviation of the noise, 0.01.
+    assert loss == pytest.approx(np.mean(np.minimum(ratio, 5) * (x0 - predicted_x0) ** 2), rel=1e-5)
 
 
 def test_quartile_losses_make_up_the_loss(plain):
