@@ -53,6 +53,8 @@ def write_torch(path: str | os.PathLike, contents: Contents) -> None:
 def _check_known(model: Mapping) -> None:
     if model.get("n_classes"):
         raise UserError(f"the original has no class-conditional network, this one has {model['n_classes']} classes")
+    if model.get("output_taps"):
+        raise UserError("the original has no convolution after its last stage, this network has output_taps")
     for field in ("n_layers", "l_max"):
         value = model.get(field)
         if isinstance(value, tuple | list) and len(set(value)) > 1:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Float32, Int, Real
 from diffwave_jax.models import labels
 from diffwave_jax.models.backbone import Backbone, BackboneConfig, Variant
 from diffwave_jax.models.dense import LayerNorm, Linear
-from diffwave_jax.models.layers import STEP_FEATURES, StepEmbedding, WeightNormLinear
+from diffwave_jax.models.layers import STEP_FEATURES, StepEmbedding, WeightNormLinear, gelu
 from diffwave_jax.models.s4 import Filters
 
 
@@ -18,21 +18,43 @@ class SaShiMiConfig(BackboneConfig):
     """The size of a diffusion SaShiMi; the defaults, with those of `BackboneConfig`, are the released models'.
 
     Attributes:
+      output_taps: samples that a convolution at the full rate spans after the last stage, odd; 0 for no convolution.
       n_classes: classes to condition on, 0 for none.
       n_speakers: speakers to condition on besides, 0 for none; a label then says both (`diffwave_jax.models.labels`).
     """
 
+    output_taps: int = 0
     n_classes: int = 0
     n_speakers: int = 0
 
     def __post_init__(self):
         super().__post_init__()
         labels.check(self.n_classes, self.n_speakers)
+        if self.output_taps and self.output_taps % 2 != 1:
+            raise ValueError(f"output_taps must be odd, or 0 for none, got {self.output_taps}")
 
     @property
     def variant(self) -> Variant:
         """Every S4 block listens to the diffusion step."""
         return Variant(step_features=STEP_FEATURES)
+
+
+class ConvolutionBlock(nnx.Module):
+    """`x + Convolution(gelu(LayerNorm(x)))`, at first `x` itself: the convolution starts at zero.
+
+    Past the last `UpPool` other layers work sample by sample: what differs between the samples of a group would stay,
+    a tone at the rate of the groups.
+    """
+
+    def __init__(self, d_model: int, taps: int, config: SaShiMiConfig, *, rngs: nnx.Rngs):
+        dtype = jnp.dtype(config.dtype)
+        self.norm = LayerNorm(d_model, dtype=dtype, rngs=rngs)
+        zeros = nnx.initializers.zeros
+        self.convolution = nnx.Conv(d_model, d_model, (taps,), kernel_init=zeros, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch samples channels"]) -> Float[Array, "batch samples channels"]:
+        """(B, L, H) to (B, L, H)."""
+        return x + self.convolution(gelu(self.norm(x)))
 
 
 class SaShiMi(Backbone):
@@ -51,6 +73,8 @@ class SaShiMi(Backbone):
         self.norm = LayerNorm(config.d_model, dtype=dtype, rngs=rngs)
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
         self.output2 = Linear(config.d_model, 1, init=nnx.initializers.zeros, rngs=rngs)
+        if config.output_taps:
+            self.convolution = ConvolutionBlock(config.d_model, config.output_taps, config, rngs=rngs)
 
     def __call__(
         self,
@@ -70,5 +94,7 @@ class SaShiMi(Backbone):
         """
         filters = self.filters(x.shape[1]) if filters is None else filters
         h = self.stages(nnx.relu(self.input(x[..., None])), filters, self.embedding(t, label))
+        if self.config.output_taps:
+            h = self.convolution(h)
         h = nnx.relu(self.output1(self.norm(h)))
         return self.output2(h.astype(jnp.float32))[..., 0]

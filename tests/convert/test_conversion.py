@@ -265,7 +265,12 @@ def test_averaged_weights_are_exported_unless_the_raw_ones_are_asked_for(tmp_pat
 
 @pytest.mark.parametrize(
     ("fields", "match"),
-    [({"n_classes": 10}, "10 classes"), ({"n_layers": (0, 1)}, "one n_layers"), ({"l_max": 65}, "even l_max")],
+    [
+        ({"n_classes": 10}, "10 classes"),
+        ({"n_layers": (0, 1)}, "one n_layers"),
+        ({"l_max": 65}, "even l_max"),
+        ({"output_taps": 3}, "has output_taps"),
+    ],
 )
 def test_networks_that_the_original_does_not_know(tmp_path, fields, match):
     with pytest.raises(UserError, match=match):

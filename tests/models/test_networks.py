@@ -68,6 +68,20 @@ def test_sashimi_options_change_the_output(fields):
         np.testing.assert_allclose(y, output(shaken(sashimi())), rtol=1e-6)
 
 
+def test_output_taps_start_as_nothing_and_then_reach_beyond_a_group():
+    """Without S4 layers a sample depends on its own group alone, but for this convolution."""
+    fields = {"d_model": 16, "n_layers": 0, "pool": (4,)}
+    plain, network = shaken(sashimi(**fields)), shaken(sashimi(output_taps=3, **fields))
+    np.testing.assert_array_equal(output(network), output(plain))
+    kernel = network.last[0].convolution.kernel
+    kernel.set_value(jnp.ones_like(kernel[...]))
+    x, t = jax.random.normal(jax.random.key(0), (1, 32)), jnp.asarray([3])
+    for model, reached in [(plain, set()), (network, {7, 12})]:
+        change = model(x, t) - model(x.at[0, 8:12].set(2.0), t)
+        beyond = set(np.flatnonzero(change[0])) - set(range(8, 12))
+        assert beyond <= reached and bool(beyond) == bool(reached)  # a ReLU may stop one of the two
+
+
 def test_per_stage_length_only_changes_the_kernels_length():
     network = sashimi(l_max=(32, 16, 8))
     shapes = [stage.shape for stage in jax.eval_shape(network.filters)]
@@ -136,6 +150,7 @@ def test_weights_round_trip():
         ({"name": "sashimi", "length": 16001}, "multiple of 16"),
         ({"name": "sashimi", "l_max": 8000}, "more than its l_max 8000"),
         ({"name": "sashimi", "n_layers": (1, 2)}, "n_layers must be one number or 3"),
+        ({"name": "sashimi", "output_taps": 4}, "output_taps must be odd"),
         ({"name": "diffwave", "n_layers": 0}, "n_layers must be at least 1"),
         ({"name": "diffwave", "n_speakers": 2}, "speakers need classes"),
         ({"name": "sashimi", "n_classes": -1}, "at least 0"),
