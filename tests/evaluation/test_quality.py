@@ -59,6 +59,38 @@ def test_harmonicity_does_not_depend_on_sample_rate():
     assert at_8k > 25 and at_16k > 25
 
 
+def test_a_band_keeps_its_tones_where_they_are():
+    time = np.arange(4000) / RATE
+    low, high = np.sin(2 * np.pi * 400 * time), np.sin(2 * np.pi * 1500 * time)
+    part = quality.band((low + high)[None], RATE, 0, 700)[0]
+    # Away from the ends, where a tone that begins at once has every frequency.
+    np.testing.assert_allclose(part[800:-800], low[800:-800], atol=2e-3)
+
+
+def test_level_above_a_frequency_is_the_tones_share():
+    time = np.arange(4000) / RATE  # a whole number of periods of either tone
+    clip = np.sin(2 * np.pi * 400 * time) + 0.1 * np.sin(2 * np.pi * 3000 * time)
+    np.testing.assert_allclose(quality.level_above(clip[None], RATE, 2000), [10 * np.log10(0.01 / 1.01)], atol=1e-9)
+
+
+@pytest.mark.parametrize(("frequency", "gain"), [(0, 5 / 12), (2000, 1 / 12), (4000, 5 / 12)])
+def test_tone_in_silence_is_heard_there_and_nowhere_else(frequency, gain):
+    """Hann's window of N = 512: noise of power s^2 has 3 N s^2 / 8 in each bin; a tone of amplitude A has A^2 N^2 / 32
+    as the mean of three bins, and 5 A^2 N^2 / 32 as the mean of the two at either end of the spectrum."""
+    time = np.arange(5120) / RATE
+    tone = 1e-3 * np.cos(2 * np.pi * frequency * time) + 1e-4 * np.random.default_rng(0).standard_normal(5120)
+    clip = (tone + np.where(time < 0.25, voice(120, 0.64), 0))[None]
+    # 1.5 dB: the surroundings are known from some six independent frames of 33 bins.
+    expected = 10 * np.log10(gain * 512 * 1e-6 / 1e-8)
+    np.testing.assert_allclose(quality.tone_in_silence(clip, RATE, frequency), [expected], atol=1.5)
+    np.testing.assert_allclose(quality.tone_in_silence(clip, RATE, 1000), [0], atol=2.5)  # three bins of noise
+
+
+def test_without_silence_no_tone_is_measured():
+    silent_or_loud = np.stack([np.zeros(5120), np.ones(5120)])
+    assert np.all(np.isnan(quality.tone_in_silence(silent_or_loud, RATE, 2000)))
+
+
 def test_log_mel_image_ignores_level_and_delay():
     word = voice(120, 0.2) * np.hanning(1600)
     clip = np.concatenate([word, np.zeros(3520)])
