@@ -4,9 +4,11 @@ python benchmarks/bundled_quality.py CLIPS [CLIPS ...] --archive fsdd.tar.gz
 
 CLIPS is a folder of WAVs named like `00003_digit7.wav`, or an .npz whose arrays come in pairs `name (N, L)`
 (int16 or float, 8 kHz) and `name_digit (N,)`. Each set is a column beside FSDD's own test and validation clips.
+With praat-parselmouth installed, Praat's harmonicity is a row too.
 """
 
 import argparse
+import importlib.util
 import io
 import re
 import sys
@@ -29,6 +31,9 @@ RATE = 8000
 LENGTH = 5120
 EQUAL_COUNT = 100
 """Clips a set for the Frechet distance, which depends on how many there are."""
+BANDS = {"0 to 700 Hz": (0, 700), "1 to 2 kHz": (1000, 2000), "2 to 3.9 kHz": (2000, 3900)}
+TONES = (0, 2000, 4000)
+"""Multiples of the rate of the network's second stage, which its last layers may leave in the silence."""
 
 
 def main():
@@ -96,13 +101,18 @@ class Reference:
         }
 
     def sound(self, clips):
-        """Noise and harmonics of the clips at their own lengths."""
-        floors = [quality.noise_floor(audio[None], RATE)[0] for audio, _ in clips]
-        ratios, voiced = zip(*[quality.harmonics_to_noise_ratio(audio[None], RATE) for audio, _ in clips], strict=True)
+        """Noise, harmonics and spectrum of the clips at their own lengths."""
+        audio = [clip[None] for clip, _ in clips]
+        ratio, voiced = harmonics(audio)
+        bands = {name: [quality.band(clip, RATE, *edges) for clip in audio] for name, edges in BANDS.items()}
         return {
-            "noise floor, dB": np.median(floors),
-            "harmonics-to-noise ratio, dB": np.nanmedian(ratios),
-            "voiced part of the sound, %": 100 * np.mean(voiced),
+            "noise floor, dB": median(quality.noise_floor, audio),
+            "harmonics-to-noise ratio, dB": ratio,
+            **{f"  from {name}": harmonics(clips)[0] for name, clips in bands.items()},
+            "voiced part of the sound, %": 100 * voiced,
+            **praat(audio),
+            "level above 2 kHz, dB": median(quality.level_above, audio, 2000),
+            **{f"tone in silence, {tone} Hz, dB": median(quality.tone_in_silence, audio, tone) for tone in TONES},
         }
 
     def distribution(self, audio, digits):
@@ -126,6 +136,33 @@ class Reference:
             "nearest training clip, median, dB": np.median(nearest),
             "nearest training clip, lowest, dB": nearest.min(),
         }
+
+
+def median(measure, clips, *arguments):
+    """A measure's median over clips `(1, L)`, those left out of which it says nothing; NaN if those are all."""
+    values = np.array([measure(clip, RATE, *arguments)[0] for clip in clips])
+    known = values[~np.isnan(values)]
+    return np.median(known) if known.size else np.nan
+
+
+def harmonics(clips):
+    """The median harmonics-to-noise ratio of clips `(1, L)` in dB, and the voiced fraction of their sound."""
+    ratios, voiced = zip(*[quality.harmonics_to_noise_ratio(clip, RATE) for clip in clips], strict=True)
+    return np.nanmedian(ratios), np.mean(voiced)
+
+
+def praat(clips):
+    """Praat's own harmonicity of the voiced frames, where praat-parselmouth is installed."""
+    if not importlib.util.find_spec("parselmouth"):
+        return {}
+    import parselmouth
+
+    def harmonicity(clip, rate):
+        values = parselmouth.Sound(clip[0].astype(np.float64), rate).to_harmonicity().values
+        voiced = values[values != -200]  # its mark of a frame without a pitch
+        return [voiced.mean() if voiced.size else np.nan]
+
+    return {"harmonicity by Praat, dB": median(harmonicity, clips)}
 
 
 def images(audio):
