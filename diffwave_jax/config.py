@@ -91,9 +91,10 @@ def train_section() -> ConfigDict:
             "batch_size": 12,  # over all devices and hosts
             "accumulate": 1,  # micro-batches per step
             "learning_rate": 2e-4,
-            "schedule": "constant",  # or "drop" or "cosine"
+            "schedule": "constant",  # or "drop", "cosine" or "decay"
             "drop_step": 500_000,  # "drop": from here on times drop_factor
             "drop_factor": 0.2,
+            "decay_steps": 1000,  # "decay": the last ones, over which it falls to 0
             "warmup_steps": 0,
             "clip_norm": 0.0,  # largest global gradient norm; 0 for no clipping
             "ema_decay": 0.0,  # 0 for no EMA

@@ -13,8 +13,9 @@ from diffwave_jax.errors import UserError
 def learning_rate(train: ConfigDict) -> optax.Schedule:
     """Learning rate as a function of the number of steps done.
 
-    "constant"; "drop", constant with one drop, as the released SaShiMi; "cosine", to 0 at the last step. Each starts
-    with a linear warm-up of `warmup_steps`.
+    "constant"; "drop", constant with one drop, as the released SaShiMi; "cosine", to 0 at the last step; "decay",
+    constant but for the last `decay_steps`, which lead linearly to 0: until those begin, a run may be made longer.
+    Each starts with a linear warm-up of `warmup_steps`.
     """
     peak, warmup = train.learning_rate, train.warmup_steps
     if train.schedule == "constant":
@@ -23,8 +24,11 @@ def learning_rate(train: ConfigDict) -> optax.Schedule:
         after = optax.piecewise_constant_schedule(peak, {train.drop_step - warmup: train.drop_factor})
     elif train.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(train.num_steps - warmup, 1))
+    elif train.schedule == "decay":
+        begin = max(train.num_steps - warmup - train.decay_steps, 0)
+        after = optax.linear_schedule(peak, 0.0, train.num_steps - warmup - begin, transition_begin=begin)
     else:
-        raise UserError(f"train.schedule must be constant, drop or cosine, got {train.schedule!r}")
+        raise UserError(f"train.schedule must be constant, drop, cosine or decay, got {train.schedule!r}")
     if not warmup:
         return after
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])

@@ -224,10 +224,12 @@ def test_other_classes_than_the_datas_are_refused(clips):
 
 def test_learning_rates(clips):
     train = tiny_config(clips, learning_rate=1.0, warmup_steps=10, num_steps=110).train
-    rates = {name: learning_rate(_with(train, schedule=name, drop_step=50)) for name in ("constant", "drop", "cosine")}
+    names = ("constant", "drop", "cosine", "decay")
+    rates = {name: learning_rate(_with(train, schedule=name, drop_step=50, decay_steps=20)) for name in names}
     assert [float(rates["constant"](step)) for step in (0, 5, 10, 99)] == pytest.approx([0, 0.5, 1, 1])
     assert [float(rates["drop"](step)) for step in (5, 49, 50, 99)] == pytest.approx([0.5, 1, 0.2, 0.2])
     assert [float(rates["cosine"](step)) for step in (5, 10, 60, 110)] == pytest.approx([0.5, 1, 0.5, 0], abs=1e-6)
+    assert [float(rates["decay"](step)) for step in (5, 10, 90, 95, 110)] == pytest.approx([0.5, 1, 1, 0.75, 0])
 
 
 def test_clipping_bounds_what_adam_sees(clips):
