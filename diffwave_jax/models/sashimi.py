@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Float32, Int, Real
 
 from diffwave_jax.models import labels
 from diffwave_jax.models.backbone import Backbone, BackboneConfig, Variant
+from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import LayerNorm, Linear
 from diffwave_jax.models.layers import STEP_FEATURES, StepEmbedding, WeightNormLinear, gelu
 from diffwave_jax.models.s4 import Filters
@@ -73,8 +74,8 @@ class SaShiMi(Backbone):
         self.norm = LayerNorm(config.d_model, dtype=dtype, rngs=rngs)
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
         self.output2 = Linear(config.d_model, 1, init=nnx.initializers.zeros, rngs=rngs)
-        if config.output_taps:
-            self.convolution = ConvolutionBlock(config.d_model, config.output_taps, config, rngs=rngs)
+        taps = [config.output_taps] if config.output_taps else []
+        self.last = nnx.List(ConvolutionBlock(config.d_model, span, config, rngs=rngs) for span in taps)
 
     def __call__(
         self,
@@ -94,7 +95,7 @@ class SaShiMi(Backbone):
         """
         filters = self.filters(x.shape[1]) if filters is None else filters
         h = self.stages(nnx.relu(self.input(x[..., None])), filters, self.embedding(t, label))
-        if self.config.output_taps:
-            h = self.convolution(h)
+        for layer in self.last:
+            h = materialized(layer(h))
         h = nnx.relu(self.output1(self.norm(h)))
         return self.output2(h.astype(jnp.float32))[..., 0]
