@@ -262,7 +262,7 @@ def _with(train, **fields):
 
 
 def _distance(a, b):
-    return float(optax.global_norm(jax.tree.map(jnp.subtract, a, b)))
+    return float(optax.tree.norm(jax.tree.map(jnp.subtract, a, b)))
 
 
 def _is_adam(part):
