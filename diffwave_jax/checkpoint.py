@@ -13,9 +13,8 @@ import logging
 import os
 import re
 import shutil
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from diffwave_jax import digests
+from diffwave_jax import digests, echoes
 from diffwave_jax.errors import UserError, printable, reason
 from diffwave_jax.files import cannot_write, check_plain, make_folder
 
@@ -88,7 +87,7 @@ def make_manager(run: str | Path, *, background: bool, **options: Any) -> ocp.Ch
     folder = Path(run).absolute() / FOLDER
     check_plain(folder)
     make_folder(folder)
-    _silence_echoes()
+    echoes.silence()
     return ocp.CheckpointManager(
         folder,
         options=ocp.CheckpointManagerOptions(
@@ -166,29 +165,6 @@ def _system_error(error: ValueError) -> OSError | None:
     """What the system said where Orbax's array library gives it as the text of a ValueError, else None."""
     number = re.search(r"os_error_code='(\d+)'", str(error))
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
-
-
-def _silence_echoes() -> None:
-    """Keeps Orbax and its array library from printing pages about an error that they raise as well."""
-    logging.getLogger("absl").addFilter(_is_ours)
-    if not isinstance(sys.unraisablehook, _WithoutEchoes):
-        sys.unraisablehook = _WithoutEchoes(sys.unraisablehook)
-
-
-@dataclasses.dataclass(frozen=True)
-class _WithoutEchoes:
-    """A `sys.unraisablehook` that passes over what native threads say once the loop that waited for them has failed."""
-
-    hook: Callable
-
-    def __call__(self, unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            self.hook(unraisable)
-
-
-def _is_ours(record: logging.LogRecord) -> bool:
-    """Whether a log record is not one of Orbax, which logs a page for each error that it raises as well."""
-    return "orbax" not in Path(record.pathname).parts
 
 
 def resolve(path: str | Path) -> Path:
