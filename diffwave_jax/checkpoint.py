@@ -210,9 +210,10 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
     step = resolve(path)
     try:
         name = "ema" if ema and "ema" in saved_items(step) else "params"
-        if not digests.verify(step, (name, "config")):
+        with digests.verifying(step, (name, "config")) as verified:
+            weights, config = read_arrays(step / name), read_json(step / "config")
+        if not verified.result():
             _tell_without_digests(step)
-        weights, config = read_arrays(step / name), read_json(step / "config")
     except DAMAGED as error:
         raise UserError(
             f"the checkpoint {step} cannot be read ({reason(error)}): take an older one, or train again"

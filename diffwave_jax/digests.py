@@ -4,10 +4,11 @@ A step's folder holds `sha256.json`, which gives for each item (each folder in i
 `find . -type f | sort | xargs sha256sum` prints in that folder, its paths without the leading `./`.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 RECORD = "sha256.json"
@@ -46,6 +47,24 @@ def verify(step: Path, items: Iterable[str]) -> bool:
         if record.get(item) != digest(step / item):
             raise ValueError(f"its part {item} is not what was written: a file in it has changed")
     return True
+
+
+@contextlib.contextmanager
+def verifying(step: Path, items: Iterable[str]) -> Iterator[Future[bool]]:
+    """A block that reads these items of a step's folder while threads verify them; what it reads counts after its end.
+
+    Yields:
+      What `verify` will return.
+
+    Raises:
+      ValueError: as `verify` does, at the block's end and in place of whatever a changed item made the block raise.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        verdict = pool.submit(verify, step, items)
+        try:
+            yield verdict
+        finally:
+            verdict.result()
 
 
 def digest(item: Path) -> str:

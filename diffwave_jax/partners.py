@@ -24,6 +24,7 @@ from diffwave_jax.errors import UserError, printable
 ALIVE, DONE = -1, -2
 LARGEST_PROCESS = 1023  # numbers above are ports
 BEAT_SECONDS = 1.0
+GREETING_SECONDS = 2.0  # in which a partner that has called says who it is
 NUMBER = struct.Struct("!i")
 HELLO = struct.Struct("!12si")  # a greeting, which strangers do not know, and who calls
 GREETING = b"diffwave_jax"
@@ -52,7 +53,11 @@ class Partners:
         self._finished = threading.Event()
         self._losing = threading.Lock()
         self._links: dict[int, socket.socket] = {}
-        found = self._await(int(port), count) if process == 0 else self._call(host.strip("[]"), int(port))
+        try:
+            found = self._await(int(port), count) if process == 0 else self._call(host.strip("[]"), int(port))
+        except BaseException:
+            self._close()
+            raise
         self.coordinator = f"{host}:{found}"
         for partner, link in self._links.items():
             threading.Thread(target=self._listen, args=(partner, link), daemon=True).start()
@@ -75,7 +80,6 @@ class Partners:
                     missing = min(set(range(1, count)) - self._links.keys())
                     self._tell(missing)
                     raise UserError(self._did_not_come(missing)) from error
-                link.settimeout(self._timeout)
                 self._greet(link)
         with _server(0) as free:
             coordinator_port = free.getsockname()[1]
@@ -83,8 +87,14 @@ class Partners:
         return coordinator_port
 
     def _greet(self, link: socket.socket) -> None:
-        greeting, partner = HELLO.unpack(_read(link, HELLO.size) or bytes(HELLO.size))
+        """Keeps the connection if it is a partner's; whoever else calls, and may say nothing, is soon left."""
+        link.settimeout(min(GREETING_SECONDS, self._timeout))
+        said = None
+        with contextlib.suppress(OSError):
+            said = _read(link, HELLO.size)
+        greeting, partner = HELLO.unpack(said or bytes(HELLO.size))
         if greeting == GREETING:
+            link.settimeout(self._timeout)
             self._links[partner] = link
         else:
             link.close()
@@ -100,15 +110,19 @@ class Partners:
                 if time.monotonic() > deadline:
                     raise UserError(self._did_not_come(0, f" to {host}:{port}")) from error
                 time.sleep(0.2)
+        self._links[0] = link
         link.settimeout(2 * self._timeout)  # the first process may have begun to wait later
         link.sendall(HELLO.pack(GREETING, self._process))
         said = _read(link, NUMBER.size)
         link.settimeout(self._timeout)
-        self._links[0] = link
         number = 0 if said is None else NUMBER.unpack(said)[0]
         if number <= LARGEST_PROCESS:
             raise UserError(self._did_not_come(number))
         return number
+
+    def _close(self) -> None:
+        for link in self._links.values():
+            link.close()
 
     def _did_not_come(self, partner: int, where: str = "") -> str:
         return (

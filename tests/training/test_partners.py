@@ -29,7 +29,7 @@ def _train(processes, config, workdir, *listeners):
 
 
 def test_a_killed_partner_ends_the_other_and_the_restarted_pair_ends_with_the_same_bits(clips, processes, tmp_path):
-    config = tiny_config(clips, num_steps=12, checkpoint_every=2)
+    config = tiny_config(clips, num_steps=6, checkpoint_every=2, log_every=6)
     config.model.update(n_layers=1, channels=4)
     assert _train(processes, config, tmp_path / "whole", (), ()) == [0, 0]
     since = time.monotonic()
@@ -38,7 +38,7 @@ def test_a_killed_partner_ends_the_other_and_the_restarted_pair_ends_with_the_sa
     assert time.monotonic() - since < 60  # JAX alone: 100 s and more, then SIGABRT
     assert checkpoint.resolve(tmp_path / "run").name in ("2", "4")
     assert _train(processes, config, tmp_path / "run", (), ()) == [0, 0]
-    whole, continued = saved(tmp_path / "whole", 12), saved(tmp_path / "run", 12)
+    whole, continued = saved(tmp_path / "whole", 6), saved(tmp_path / "run", 6)
     assert whole.keys() == continued.keys()
     for name in whole:
         np.testing.assert_array_equal(continued[name], whole[name], err_msg=name)
@@ -81,30 +81,41 @@ def test_partners_that_end_well_may_go_at_any_time():
     assert len({out for out, _ in printed}) == 1 and all(error == "" for _, error in printed)
 
 
+def _come(port, process, heard, timeout=1.0):
+    try:
+        return Partners(f"127.0.0.1:{port}", process, 3, timeout)
+    except UserError as error:
+        heard[process] = str(error)
+
+
+def _call(port):
+    """A connection to the first process, from a stranger, as soon as that one listens."""
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+
+
 def test_who_does_not_come_is_named():
     port, heard = free_port(), {}
-
-    def come(process):
-        try:
-            Partners(f"127.0.0.1:{port}", process, 3, 1.0)
-        except UserError as error:
-            heard[process] = str(error)
-
-    there = [threading.Thread(target=come, args=(process,)) for process in (0, 2)]
+    there = [threading.Thread(target=_come, args=(port, process, heard)) for process in (0, 2)]
     for thread in there:
         thread.start()
-    stranger = None
-    while stranger is None:
-        try:
-            stranger = socket.create_connection(("127.0.0.1", port))
-        except OSError:
-            assert there[0].is_alive()
-    stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")  # is not taken for process 1
-    for thread in there:
-        thread.join()
-    stranger.close()
+    with _call(port) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")  # is not taken for process 1
+        for thread in there:
+            thread.join()
     line = "process 1 of the run did not come within 1 s: was every process started?"
     assert heard == {0: line, 2: line}
     heard.clear()
-    come(1)
+    _come(port, 1, heard)
     assert heard == {1: f"process 0 of the run did not come to 127.0.0.1:{port} within 1 s: was every process started?"}
+
+
+def test_a_stranger_who_says_nothing_keeps_nobody_away():
+    port = free_port()
+    first = _watch(0, 2, port, 30, "p.done()")
+    with _call(port):
+        second = _watch(1, 2, port, 30, "p.done()")
+        assert [process.communicate(timeout=60)[1] for process in (first, second)] == ["", ""]
