@@ -3,6 +3,7 @@
 import dataclasses
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import threading
@@ -150,6 +151,22 @@ class Processes:
             process.join()
         results = [None if queue.empty() else queue.get() for queue in queues]
         return [(process.exitcode, result) for process, result in zip(running, results, strict=True)]
+
+
+def killed_again_and_again(processes: Processes, config: ConfigDict, folder: Path, kills: int) -> None:
+    """Trains in `folder/whole` uninterrupted, and in `folder/killed` through so many SIGKILLs, to their last step."""
+    assert processes.train(Job(config, folder / "whole"))[0][0] == 0
+    step, draw = 0, random.Random(0)
+    for _ in range(kills):
+        # Up to 20 ms after a step: in the next one, or while its checkpoint or the one before is being written.
+        kill = Signals(step + draw.randint(2, 5), signal.SIGKILL, delay=draw.uniform(0, 0.02))
+        [(code, _)] = processes.train(Job(config, folder / "killed", listeners=(kill,)))
+        assert code == -signal.SIGKILL
+        names = [path.name for path in (folder / "killed" / "checkpoints").iterdir()]
+        step = max([int(name) for name in names if name.isdecimal()], default=0)
+    assert step >= kills  # the checkpoints between the kills were used
+    [(code, last)] = processes.train(Job(config, folder / "killed"))
+    assert code == 0 and last.messages == [f"continuing from step {step}"]
 
 
 def free_port() -> int:

@@ -7,6 +7,7 @@ import pytest
 from diffwave_jax.training.loop import Run
 from tests.helpers.flips import flipped, loaded, resumed
 from tests.helpers.runs import tiny_config, write_clips
+from tests.torture import share
 
 pytestmark = pytest.mark.torture
 
@@ -20,11 +21,11 @@ def test_a_thousand_changed_bytes(tmp_path):
     ways = {"load": lambda: loaded(step), "resume": lambda: resumed(config, tmp_path / "run")}
     whole = {name: read() for name, read in ways.items()}
     assert None not in whole.values()
-    for number in range(1000):
+    for number in range(share(1000)):
         name = "resume" if number % 5 == 0 else "load"
         with flipped(step, draw) as change:
             found = ways[name]()
         assert found in (None, whole[name]), f"{name}: {change}"
         counts["refused" if found is None else "no effect"] += 1
     print(counts)
-    assert counts["refused"] > 300  # the rest are files that reading does not need
+    assert counts["refused"] > share(300)  # the rest are files that reading does not need
