@@ -34,8 +34,8 @@ def main(_):
     if CONFIG.value is None:
         raise UserError("no config: give --config FILE, for example --config configs/small.py; --help lists the flags")
     keep_freed_memory()
-    flagged = (DISTRIBUTED, COORDINATOR, NUM_PROCESSES, PROCESS_ID, PARTNER_TIMEOUT)
-    with joined(Cluster(*(flag.value for flag in flagged))):
+    processes = (NUM_PROCESSES.value, PROCESS_ID.value)
+    with joined(Cluster(DISTRIBUTED.value, COORDINATOR.value, *processes, PARTNER_TIMEOUT.value)):
         config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
         listeners = []
         if jax.process_index() == 0:

@@ -73,7 +73,7 @@ def _unknown_field(said: str, argv: list[str]) -> str:
     return f"unknown config field {name!r}: {hint}"
 
 
-def _own_line(error: BaseException, argv: list[str]) -> str | None:
+def _own_line(error: BaseException | None, argv: list[str]) -> str | None:
     """An error in a config file itself, or in what led to this error, with its line in that file."""
     while error is not None:
         if isinstance(error, SyntaxError):

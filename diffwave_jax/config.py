@@ -33,7 +33,7 @@ def model_section(name: str, **fields) -> ConfigDict:
     """The `model` section for a network of `diffwave_jax.models`: its name and all its fields, some of them given."""
     config_class = NETWORKS[name][1]
     hints = typing.get_type_hints(config_class)
-    section = {"name": name}
+    section: dict[str, typing.Any] = {"name": name}
     for field in dataclasses.fields(config_class):
         value = fields.pop(field.name, field.default)
         section[field.name] = config_dict.placeholder(str) if value is None else _any_kind(value, hints[field.name])
@@ -147,10 +147,11 @@ def from_dict(data: Mapping) -> ConfigDict:
     if not isinstance(data, Mapping) or not isinstance(data.get("model"), Mapping):
         raise UserError("this is not the config of a model: it has no section model")
     model = {name: _immutable(value) for name, value in data["model"].items()}
-    if not isinstance(model.get("name"), str) or model["name"] not in NETWORKS:
-        raise UserError(f"model.name is {model.get('name')!r}; it must be one of {', '.join(sorted(NETWORKS))}")
+    name = model.pop("name", None)
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise UserError(f"model.name is {name!r}; it must be one of {', '.join(sorted(NETWORKS))}")
     config = default_config()
-    config.model = model_section(model.pop("name"))
+    config.model = model_section(name)
     for name, value in data.items():
         if name == "model":
             _fill(config.model, model)

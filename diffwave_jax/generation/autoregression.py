@@ -59,7 +59,7 @@ class Autoregression:
       devices: those to spread the streams over; every device runs the same program on its share.
     """
 
-    def __init__(self, network: Network, devices: list[jax.Device]):
+    def __init__(self, network: Network, devices: list[jax.Device]):  # pyright: ignore[reportInvalidTypeForm] - a variable in JAX
         self._mesh = Mesh(np.array(devices), ("streams",))
         self._graph = network.graph
         self._shared = jax.device_put((network.params, network.constants), NamedSharding(self._mesh, P()))

@@ -99,7 +99,8 @@ class _Steps:
     def count(self, state: ChainState) -> None:
         jax.block_until_ready(state)
         self._done += 1
-        self.on_step(self._done, self._total)
+        if self.on_step is not None:
+            self.on_step(self._done, self._total)
 
 
 def fitting_batch_size(chain: Chain, n: int, length: int, *, guided: bool) -> int:
@@ -113,7 +114,7 @@ def fitting_batch_size(chain: Chain, n: int, length: int, *, guided: bool) -> in
     return max(1, min(needed, fitting, largest)) * devices
 
 
-def free_memory(device: jax.Device) -> int:
+def free_memory(device: jax.Device) -> int:  # pyright: ignore[reportInvalidTypeForm] - a variable in JAX
     """Bytes a device can still give; for a CPU device its share of the machine's free memory."""
     statistics = device.memory_stats()
     if statistics and "bytes_limit" in statistics:

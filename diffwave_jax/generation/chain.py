@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ class Chain:
       devices: those to spread a batch over; every device runs the same program on its share.
     """
 
-    def __init__(self, network: Network, num_steps: int, devices: list[jax.Device]):
+    def __init__(self, network: Network, num_steps: int, devices: list[jax.Device]):  # pyright: ignore[reportInvalidTypeForm] - a variable in JAX
         self._mesh = Mesh(np.array(devices), ("clips",))
         self._network = network
         self._num_steps = num_steps
@@ -114,7 +114,7 @@ class Chain:
         for guided, part in itertools.groupby(rows, lambda row: clips.labels is not None and table.guidance[row] != 1):
             part = list(part)
             bounds = jnp.asarray([part[0], part[-1] + 1], jnp.int32)
-            program = self._program(state.x.shape, guided=bool(guided))
+            program = self._program((len(state.x), state.x.shape[1]), guided=bool(guided))
             state = program(self._shared, self._padded(table), state, clips, bounds)
         return state
 
@@ -139,7 +139,7 @@ class Chain:
         return self._compiled[shape, guided]
 
     def _abstract_arguments(self, shape: tuple[int, int]) -> tuple:
-        def array(shape, dtype, spec):
+        def array(shape, dtype, spec) -> Any:  # stands for an array where one is expected
             return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(self._mesh, spec))
 
         audio = array(shape, jnp.float32, P("clips"))

@@ -47,6 +47,7 @@ def _number(one: Any, names: tuple[str, ...], what: str) -> int:
             return names.index(one)
         if one.isdecimal():
             return int(one)
+        raise _unknown(one, names, what)
     try:
         return operator.index(one)
     except TypeError:

@@ -340,8 +340,8 @@ class Generator:
         job = job if rows is None else replace(job, rows=rows)
         return np.concatenate([states for _, states in reverse(self._chain, job, on_step=on_step)])
 
-    def _job(self, table: SamplerTable, settings: Settings, indices: Sequence[int], start=None) -> Job:
-        indices = np.asarray(indices)
+    def _job(self, table: SamplerTable, settings: Settings, clips: Sequence[int] | np.ndarray, start=None) -> Job:
+        indices = np.asarray(clips)
         model = self.config.model
         wanted = [settings.label_of(index, model.n_classes, model.n_speakers) for index in indices.tolist()]
         rows = range(len(table.timestep))

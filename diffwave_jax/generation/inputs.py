@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from diffwave_jax.errors import UserError
 
@@ -68,7 +69,7 @@ def _array(values, what: str) -> jax.Array:
 
 def _check_range(values: jax.Array, count: int, what: str) -> None:
     """UserError for values outside 0 to count - 1; while JAX traces, nobody knows them."""
-    if isinstance(values, jax.core.Tracer):
+    if isinstance(values, Tracer):
         return
     known = np.asarray(values)  # NumPy's comparisons: JAX's would be traced where the caller is
     if not np.all((known >= 0) & (known <= count - 1)):

@@ -83,7 +83,8 @@ class Settings:
           UserError: a class or a speaker that this model does not know, or a value of the wrong kind.
         """
         usual, nothing = _usual(config), sample_section()
-        sampler, usual_sampler = (name or USUAL_SAMPLER for name in (sampler or usual.sampler, usual.sampler))
+        usual_sampler: str = usual.sampler or USUAL_SAMPLER
+        sampler = sampler or usual_sampler
         chain = usual if sampler == usual_sampler and start is None else nothing
         noise = chain if eta is None else nothing
         steps, eta = _or(steps, chain.steps), _or(eta, chain.eta)

@@ -23,7 +23,7 @@ def materialized(x: Tree) -> Tree:
     return jax.lax.optimization_barrier(x) if target().platform == "cpu" else x
 
 
-def compiler_options(mesh: Mesh | None = None) -> dict[str, str]:
+def compiler_options(mesh: Mesh | None = None) -> dict[str, str | bool]:
     """For the outermost `jax.jit` around a network, or `compile`: those that make `materialized` hold.
 
     Args:

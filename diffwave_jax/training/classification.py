@@ -28,7 +28,9 @@ class ClassificationTask:
 
     def build(self, rngs: nnx.Rngs) -> Classifier:
         """The network of the config's `model` section."""
-        return build(self._model, rngs=rngs)
+        network = build(self._model, rngs=rngs)
+        assert isinstance(network, Classifier)  # the model's name was checked
+        return network
 
     def loss(self, network: Classifier, batch: dict, key: jax.Array) -> tuple[jax.Array, dict]:
         """Cross entropy after augmentation; see `Task.loss`."""

@@ -153,8 +153,8 @@ class Run:
             self._log(step)
         if due(train.validate_every):
             self._log_validation(step, state)
-        if due(train.sample_every):
-            self._log_clips(step, state)
+        if self._preview is not None and due(train.sample_every):
+            self._log_clips(self._preview, step, state)
         if final or due(train.checkpoint_every):
             self._settle()  # never save weights that a bad step has spoilt
             self._checkpoints.save(state, self._feed.position())
@@ -162,7 +162,7 @@ class Run:
     def _log(self, step: int) -> None:
         self._settle()
         values = self._meter.read()
-        values["learning_rate"] = float(learning_rate(self.config.train)(step - 1))
+        values["learning_rate"] = float(np.asarray(learning_rate(self.config.train)(step - 1)))
         self._listeners.scalars(step, values)
 
     def _log_validation(self, step: int, state: TrainState) -> None:
@@ -171,10 +171,10 @@ class Run:
             values = means([self._validate(_averaged(state), batch) for batch in self._validation_batches])
         self._listeners.scalars(step, {f"validation_{name}": value for name, value in values.items()})
 
-    def _log_clips(self, step: int, state: TrainState) -> None:
+    def _log_clips(self, preview: Preview, step: int, state: TrainState) -> None:
         self._settle()
         with self._meter.paused():
-            clips = self._preview.clips(_averaged(state))
+            clips = preview.clips(_averaged(state))
         if np.all(np.isfinite(clips)):
             self._listeners.clips(step, clips, self.config.data.sample_rate)
         else:

@@ -43,7 +43,7 @@ class Meter:
         """Means since the last call, with the speed where there is one to tell."""
         values = means(self._metrics)
         now = time.monotonic()
-        if self._timed_steps:
+        if self._since is not None and self._timed_steps:
             values["steps_per_second"] = self._timed_steps / (now - self._since)
             values["clips_per_second"] = values["steps_per_second"] * self._batch_size
         self._metrics, self._timed_steps, self._since = [], 0, now

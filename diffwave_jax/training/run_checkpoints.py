@@ -80,25 +80,31 @@ class RunCheckpoints:
         """
         step = int(state.step)
         self._wait()
-        if step in self._manager.all_steps():
+        if step in self._opened.all_steps():
             return
         contents = checkpoint.items(
             params=state.params, ema=state.ema, optimizer=state.optimizer, config=to_dict(self._config), data=data
         )
         self._saving = self._folder / str(step)
         with checkpoint.saving(self._saving):
-            self._manager.save(step, args=contents, force=True)
+            self._opened.save(step, args=contents, force=True)
+
+    @property
+    def _opened(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            raise RuntimeError("open() comes before saving and looking for what is saved")
+        return self._manager
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint's folder."""
         self._wait()
-        step = self._manager.latest_step()
+        step = self._opened.latest_step()
         return None if step is None else self._folder / str(step)
 
     def _wait(self) -> None:
         """Waits until the checkpoint that is being written is complete."""
         with checkpoint.saving(self._saving):
-            self._manager.wait_until_finished()
+            self._opened.wait_until_finished()
 
     def restore(self, like: TrainState, sharding: NamedSharding, seek: Callable[[dict], None]) -> TrainState | None:
         """The newest readable state, or None where the run has no checkpoint yet.

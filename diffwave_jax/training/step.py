@@ -1,7 +1,7 @@
 """One training step as a pure, jitted function over a device mesh."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         grads, metrics = all_gradients(state.params, batch, key)
         updates, opt_state = optimizer.update(grads, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = cast(weights.Weights, optax.apply_updates(state.params, updates))  # as nested as what it is given
         ema = _averaged(state, params, ema_decay)
         metrics["gradient_norm"] = (optax.tree.norm(grads), jnp.float32(1))
         return TrainState(state.step + 1, params, ema, opt_state), metrics
@@ -100,7 +100,7 @@ def _averaged(state: TrainState, params: weights.Weights, decay: float) -> weigh
     if state.ema is None:
         return None
     share = jnp.maximum(1 - decay, 9 / (10 + state.step.astype(jnp.float32)))
-    return optax.incremental_update(params, state.ema, share)
+    return cast(weights.Weights, optax.incremental_update(params, state.ema, share))
 
 
 def make_validation(task: Task, graph: nnx.GraphDef, *, mesh: Mesh) -> Callable[[weights.Weights, Batch], Metrics]:

@@ -16,7 +16,7 @@ from diffwave_jax.training.classification import ClassificationTask
 NO_CLIP = 2**32 - 1  # folded into a batch's key for what its clips share
 
 Batch = dict[str, jax.Array]
-Metrics = dict[str, jax.Array]
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
 
 
 class Task(Protocol):

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+# protobuf makes these classes when the module is imported, where pyright cannot see them
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
 from diffwave_jax.files import make_folder, writing
 from diffwave_jax.results.spectrogram import mel_png

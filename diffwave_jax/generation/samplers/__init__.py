@@ -5,7 +5,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
@@ -16,6 +16,8 @@ from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, 
 from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, step
 
 __all__ = ["SAMPLERS", "SPACINGS", "ChainState", "Sampler", "SamplerTable", "Schedule", "plan", "step", "usual_steps"]
+
+Number = TypeVar("Number", bound=float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _look_up(table: dict, name: str, what: str):
     return table[name]
 
 
-def _in_range(value: Any, low: float, high: float, what: str) -> Any:
+def _in_range(value: Number, low: float, high: float, what: str) -> Number:
     if not low <= value <= high:
         raise UserError(f"{what} is {value}; it must be between {low} and {high}")
     return value

@@ -5,12 +5,14 @@ the clean clip implied one step ago, and fresh noise. A sampler is therefore onl
 and one compiled program serves all of them at any number of steps.
 """
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from diffwave_jax.generation.samplers.schedule import Schedule
+
+Column = TypeVar("Column", np.ndarray, jax.Array)  # a sampler's table, and that table inside a compiled program
 
 
 class ChainState(NamedTuple):
@@ -25,7 +27,7 @@ class ChainState(NamedTuple):
     x0: jax.Array
 
 
-class SamplerTable(NamedTuple):
+class SamplerTable(NamedTuple, Generic[Column]):
     """The weights of each step, (S,) float64 each, noisiest step first.
 
     Attributes:
@@ -37,18 +39,18 @@ class SamplerTable(NamedTuple):
       guidance: classifier-free guidance scale of the network's prediction, which `step` gets guided already.
     """
 
-    timestep: np.ndarray
-    signal: np.ndarray
-    noise_level: np.ndarray
-    state: np.ndarray
-    data: np.ndarray
-    prediction: np.ndarray
-    correction: np.ndarray
-    noise: np.ndarray
-    guidance: np.ndarray
+    timestep: Column
+    signal: Column
+    noise_level: Column
+    state: Column
+    data: Column
+    prediction: Column
+    correction: Column
+    noise: Column
+    guidance: Column
 
 
-def sampler_table(schedule: Schedule, **weights: np.ndarray) -> SamplerTable:
+def sampler_table(schedule: Schedule, **weights: np.ndarray) -> SamplerTable[np.ndarray]:
     """The table of a sampler on `schedule`, without guidance; weights that are not given are 0."""
     columns = {name: np.zeros(len(schedule.timesteps)) for name in SamplerTable._fields}
     columns |= {
@@ -60,7 +62,7 @@ def sampler_table(schedule: Schedule, **weights: np.ndarray) -> SamplerTable:
     return SamplerTable(**(columns | weights))
 
 
-def step(row: SamplerTable, state: ChainState, predicted_noise: jax.Array, noise: jax.Array) -> ChainState:
+def step(row: SamplerTable[jax.Array], state: ChainState, predicted_noise: jax.Array, noise: jax.Array) -> ChainState:
     """One step down the schedule.
 
     Args:
