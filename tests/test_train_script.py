@@ -46,7 +46,7 @@ def clips(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "config", "said"),
     [
-        (["--config.train.stepz=3"], "configs/small.py", "unknown config field 'stepz'"),
+        (["--config.train.stepz=3"], "configs/small.py", "unknown config field 'train.stepz'"),
         (["--config.train.num_steps=many"], "configs/small.py", "num_steps=many"),
         (["--stepz=3"], "configs/small.py", "Unknown command line flag 'stepz'"),
         ([], "configs/no_such.py", "configs/no_such.py"),

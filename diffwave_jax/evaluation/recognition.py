@@ -55,7 +55,7 @@ class Recogniser:
       UserError: the config is not a classifier's.
     """
 
-    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray], name: str = "classifier"):
+    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array], name: str = "classifier"):
         if config.model.name != "classifier":
             raise UserError(f"a classifier is needed, found a {config.model.name} model: train configs/classifier.py")
         self.config = config

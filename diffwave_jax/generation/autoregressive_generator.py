@@ -53,7 +53,7 @@ class AutoregressiveGenerator:
       UserError: the weights are not those of the config's network.
     """
 
-    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray]):
+    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
         self.config = config
         self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
         check_weights(params, expected)

@@ -38,7 +38,7 @@ class Generator:
       UserError: the weights are not those of the config's network, or it makes no clips.
     """
 
-    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray]):
+    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
         if config.train.task != "diffusion":
             raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
         self.config = config

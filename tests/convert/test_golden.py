@@ -110,10 +110,10 @@ def test_the_trainer_restores_the_converted_state(tmp_path, name):
     config = config_of(contents)
     optimizer = make_optimizer(config.train)
     like = jax.eval_shape(lambda params: init_state(params, optimizer, 0.0), contents.weights)
-    lines = []
+    lines, positions = [], []
     with RunCheckpoints(tmp_path, config, lines.append) as runs:
-        state, position = runs.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    assert (int(state.step), position, lines) == (3, None, [])
+        state = runs.restore(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]), positions.append)
+    assert (int(state.step), positions, lines) == (3, [], [])
     adam = contents.adam
     expected = resumed_adam(config.train, contents.weights, adam.mu, adam.nu, adam.count)
     chex.assert_trees_all_equal(state.params, contents.weights)

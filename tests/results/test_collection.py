@@ -37,7 +37,8 @@ def test_names_records_picture_and_page(tmp_path, generator):
     assert (report.clips, report.made) == (3, 3)
     assert report.gallery == tmp_path / "out" / "index.html"
     assert calls[-1] == (3, 3) and calls[0] == (3 / 4, 3)
-    assert Image.open(tmp_path / "out" / "grid.png").width > 400
+    with Image.open(tmp_path / "out" / "grid.png") as picture:
+        assert picture.width > 400
 
 
 def test_a_stopped_run_goes_on_with_the_missing_clips(tmp_path, generator):
