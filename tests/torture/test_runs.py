@@ -78,7 +78,8 @@ def test_memory_is_flat_over_a_hundred_previews(clips, tmp_path):
     assert used[last] - used[20] < 40  # a preview's programs and weights, kept, would be more than 1 MB each
 
 
-def test_three_hundred_mutated_configs(clips, tmp_path):
+def test_three_hundred_mutated_configs(clips, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a mutated config may name folders of its own
     config, draw, refused = tiny_config(clips), random.Random(0), 0
     for number in range(share(300)):
         try:
