@@ -64,7 +64,7 @@ def register(name: str, work, threads, arguments: Sequence, results: Sequence) -
       The name.
 
     Raises:
-      RuntimeError: XLA has another version of the interface.
+      RuntimeError: XLA has another version of the interface, which does not take calls made for this one.
     """
     code = compile_function(work, types.intp, types.intp)
     kinds = np.array([_TYPES[np.dtype(kind)] for kind in (*arguments, *results)], np.intp)
@@ -75,7 +75,7 @@ def register(name: str, work, threads, arguments: Sequence, results: Sequence) -
         jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
     except Exception as error:
         raise RuntimeError(f"XLA refuses the CPU kernels: {error}") from error
-    if tuple(xla_version) != VERSION:
+    if xla_version[0] != VERSION[0] or xla_version[1] < VERSION[1]:  # it takes older minor versions, or refuses them
         raise RuntimeError(
             f"XLA's foreign function interface has version {xla_version[0]}.{xla_version[1]}, the CPU kernels are "
             f"written for {VERSION[0]}.{VERSION[1]}"

@@ -50,9 +50,9 @@ def test_other_arrays_are_an_error(changes):
         jax.block_until_ready(call(**changes))
 
 
-@pytest.mark.parametrize("version", [(0, 2), (0, 4), (1, 0)])
-def test_another_version_of_the_interface(version, monkeypatch):
-    """XLA refuses what says that it is newer; older ones it may take, and the kernels refuse."""
+@pytest.mark.parametrize("version", [(0, 99), (1, 0)])
+def test_a_newer_version_of_the_interface(version, monkeypatch):
+    """XLA refuses what says that it is newer; it promises to take older minor versions."""
     monkeypatch.setattr(foreign, "VERSION", version)
     numba._spectrum_target.cache_clear()
     backends._numba_works.cache_clear()
