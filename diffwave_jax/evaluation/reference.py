@@ -101,7 +101,7 @@ def save(path: Path, splits: dict[str, Heard], recogniser: Recogniser, dtype: DT
 
 def _bundled(recogniser: Recogniser) -> Reference:
     path = Path(str(BUNDLED)) / "reference.npz"
-    with np.load(path) as arrays:
+    with path.open("rb") as file, np.load(file) as arrays:  # a damaged file is closed too
         if arrays["fingerprint"] != recogniser.fingerprint:
             raise UserError(
                 "FSDD as this classifier hears it is not known: give --archive with the path of fsdd.tar.gz"
@@ -110,7 +110,7 @@ def _bundled(recogniser: Recogniser) -> Reference:
 
 
 def _read(name: str, path: Path) -> Reference:
-    with np.load(path) as arrays:
+    with path.open("rb") as file, np.load(file) as arrays:  # a damaged file is closed too
         splits = {
             split: Heard(
                 Recognition(

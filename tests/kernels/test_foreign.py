@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from diffwave_jax.kernels import backends
-from diffwave_jax.kernels.cpu import foreign, numba
+from diffwave_jax.kernels.cpu import foreign, loops, numba
 from diffwave_jax.kernels.target import Target
 
 
@@ -51,10 +51,18 @@ def test_other_arrays_are_an_error(changes):
 
 
 @pytest.mark.parametrize("version", [(0, 99), (1, 0)])
-def test_a_newer_version_of_the_interface(version, monkeypatch):
-    """XLA refuses what says that it is newer; it promises to take older minor versions."""
+def test_a_newer_version_of_the_interface_is_refused(version, monkeypatch):
+    """XLA refuses what says that it is newer than itself; it promises to take older minor versions."""
     monkeypatch.setattr(foreign, "VERSION", version)
-    numba._spectrum_target.cache_clear()
+    with pytest.raises(RuntimeError, match="XLA"):
+        foreign.register("s4_newer", loops.spectrum_part, numba._threads, numba.COEFFICIENTS, (jnp.complex64,))
+
+
+def test_what_is_refused_means_the_xla_kernels(monkeypatch):
+    def refuse():
+        raise RuntimeError("XLA refuses the CPU kernels")
+
+    monkeypatch.setattr(numba, "check", refuse)
     backends._numba_works.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="the xla kernels are used") as said:
@@ -63,9 +71,7 @@ def test_a_newer_version_of_the_interface(version, monkeypatch):
         with warnings.catch_warnings(action="error"):  # it is said once
             assert backends.best_implementation(Target("cpu")) == "xla"
     finally:
-        monkeypatch.undo()
         backends._numba_works.cache_clear()
-        numba._spectrum_target.cache_clear()
 
 
 PROGRAM = """
