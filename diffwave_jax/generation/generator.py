@@ -391,7 +391,7 @@ def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:
     return None if on_step is None else lambda done, _: on_step(before + done, total)
 
 
-def check_weights(found: Mapping[str, np.ndarray], expected: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+def check_weights(found: Mapping[str, np.ndarray | jax.Array], expected: Mapping[str, jax.ShapeDtypeStruct]) -> None:
     """UserError that names the first missing, extra or misshapen weight."""
     for name, shape in ((name, value.shape) for name, value in expected.items()):
         if name not in found:
