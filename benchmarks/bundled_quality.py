@@ -155,7 +155,7 @@ def praat(clips):
     """Praat's own harmonicity of the voiced frames, where praat-parselmouth is installed."""
     if not importlib.util.find_spec("parselmouth"):
         return {}
-    import parselmouth
+    import parselmouth  # pyright: ignore[reportMissingImports]: praat-parselmouth, which need not be there
 
     def harmonicity(clip, rate):
         values = parselmouth.Sound(clip[0].astype(np.float64), rate).to_harmonicity().values
