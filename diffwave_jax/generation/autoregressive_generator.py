@@ -16,11 +16,11 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Network, uniforms
 from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.drawing import Sharpness, log_probability
-from diffwave_jax.generation.generator import check_weights
+from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.settings import check_count, check_seed
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.kernels.rounding import divide_up, round_up
-from diffwave_jax.models import AutoregressiveSaShiMi, build, stepping, weights
+from diffwave_jax.models import AutoregressiveSaShiMi, stepping, weights
 from diffwave_jax.models.compiling import jit
 from diffwave_jax.tokens import CODES, LEVELS
 
@@ -42,8 +42,8 @@ class Streams(NamedTuple):
     log_probability: np.ndarray
 
 
-class AutoregressiveGenerator:
-    """A network with its weights that predicts audio sample by sample.
+class AutoregressiveGenerator(LoadedModel):
+    """A network with its weights that predicts audio sample by sample; it makes and judges clips of any length.
 
     Args:
       config: the run's config.
@@ -54,40 +54,13 @@ class AutoregressiveGenerator:
     """
 
     def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
-        self.config = config
-        self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
-        check_weights(params, expected)
-        self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+        super().__init__(config, params)
         self._lengthened: dict[int, tuple[nnx.GraphDef, weights.Weights]] = {}
         self.code = CODES[config.model.code]
-
-    def __reduce__(self) -> tuple:
-        """Config and weights alone are pickled and copied: compiled programs belong to a process."""
-        return AutoregressiveGenerator, (self.config, jax.device_get(self._params))
 
     def __repr__(self) -> str:
         kind = f"{self.config.model.name}, {self.num_parameters:,} weights"
         return f"AutoregressiveGenerator({kind}, {self.config.model.code} at {self.sample_rate} Hz)"
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.config.data.sample_rate
-
-    @property
-    def length(self) -> int:
-        """Samples of the clips it was trained on; it makes and judges clips of any length."""
-        return self.config.model.length
-
-    @property
-    def num_parameters(self) -> int:
-        """Number of weights."""
-        return weights.count(self._params)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """12 hexadecimal digits that tell these weights from any others."""
-        return weights.fingerprint(self._params)
 
     def generate(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
@@ -17,17 +16,18 @@ from diffwave_jax.generation.batches import Job, OnStep, reverse
 from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
 from diffwave_jax.generation.choices import Choice, class_names, speaker_names
 from diffwave_jax.generation.inputs import audio_like, finite_audio, labels_like, steps_like
+from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.samplers import SamplerTable, plan
 from diffwave_jax.generation.settings import Settings, check_count, check_seed
 from diffwave_jax.jax_settings import standard_jax
-from diffwave_jax.models import build, labels, weights
+from diffwave_jax.models import labels, weights
 from diffwave_jax.models.compiling import jit
 
 DENOISE_STEP, MIX_STEP = 25, 50  # of 200: where a recording enters the chain, and where two clips are mixed
 
 
-class Generator:
+class Generator(LoadedModel):
     """A network with its weights and its diffusion process.
 
     Args:
@@ -41,15 +41,8 @@ class Generator:
     def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
         if config.train.task != "diffusion":
             raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
-        self.config = config
-        self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
-        check_weights(params, expected)
-        self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
+        super().__init__(config, params)
         self.diffusion = Diffusion.from_config(config.diffusion)
-
-    def __reduce__(self) -> tuple:
-        """Config and weights alone are pickled and copied: compiled programs belong to a process."""
-        return Generator, (self.config, jax.device_get(self._params))
 
     def __repr__(self) -> str:
         model, seconds = self.config.model, self.length / self.sample_rate
@@ -59,26 +52,6 @@ class Generator:
         if model.n_speakers:
             parts.append(f"speakers {', '.join(speaker_names(self.config))}")
         return f"<Generator: {'; '.join([*parts, f'fingerprint {self.fingerprint}'])}>"
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second."""
-        return self.config.data.sample_rate
-
-    @property
-    def length(self) -> int:
-        """Samples of a clip."""
-        return self.config.model.length
-
-    @property
-    def num_parameters(self) -> int:
-        """Number of weights."""
-        return weights.count(self._params)
-
-    @functools.cached_property
-    def fingerprint(self) -> str:
-        """12 hexadecimal digits that tell these weights from any others."""
-        return weights.fingerprint(self._params)
 
     @standard_jax()
     def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
@@ -389,21 +362,6 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
 def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:
     """`on_step` for a part of the work, with `before` steps before it and `total` in all."""
     return None if on_step is None else lambda done, _: on_step(before + done, total)
-
-
-def check_weights(found: Mapping[str, np.ndarray | jax.Array], expected: Mapping[str, jax.ShapeDtypeStruct]) -> None:
-    """UserError that names the first missing, extra or misshapen weight."""
-    for name, shape in ((name, value.shape) for name, value in expected.items()):
-        if name not in found:
-            raise UserError(f"the checkpoint lacks the weight {name} {shape}: it belongs to another configuration")
-        if found[name].shape != shape:
-            raise UserError(
-                f"the weight {name} has shape {found[name].shape} where the configuration wants {shape}: "
-                "the checkpoint belongs to another configuration"
-            )
-    extra = sorted(set(found) - set(expected))
-    if extra:
-        raise UserError(f"the checkpoint has an unknown weight {extra[0]}: it belongs to another configuration")
 
 
 @functools.partial(jax.jit, static_argnums=0)
