@@ -3,15 +3,26 @@
 import pytest
 from jaxtyping import config, install_import_hook
 
-# Numba cannot compile a function that is checked, so the kernels' public modules are named one by one.
+from tests.helpers import checked
+
+# Numba cannot compile a function that is checked, so the kernels' public modules are named one by one; and so are those
+# of generation that take arrays, as the others take numbers and names of any kind and check them themselves.
 CHECKED = (
     "diffwave_jax.kernels.cauchy",
     "diffwave_jax.kernels.dplr",
     "diffwave_jax.models",
     "diffwave_jax.diffusion",
+    "diffwave_jax.generation.autoregression",
+    "diffwave_jax.generation.autoregressive_generator",
+    "diffwave_jax.generation.chain",
+    "diffwave_jax.generation.drawing",
+    "diffwave_jax.generation.generator",
+    "diffwave_jax.generation.inputs",
+    "diffwave_jax.generation.samplers.schedule",
+    "diffwave_jax.generation.samplers.update",
     "diffwave_jax.evaluation",
 )
-install_import_hook(CHECKED, "beartype.beartype")
+install_import_hook(CHECKED, f"{checked.__name__}.checked")
 
 
 @pytest.fixture

@@ -1,16 +1,20 @@
 """How a clip sounds, apart from what it says: noise floor, harmonicity, bands, and log-mel images for distances.
 
-Each function takes clips `(B, L)` and a sample rate in Hz and returns float64.
+Each function takes clips (B, L), of any loudness, and their sample rate in Hz, and returns float64.
 """
 
 import librosa
 import numpy as np
+from jaxtyping import Float, Float64
+
+Clips = Float[np.ndarray, "clips samples"]
+PerClip = Float64[np.ndarray, " clips"]
 
 SILENCE_DB = -80.0
 """Level below which a frame counts as silent, in dB relative to the clip's loudest frame."""
 
 
-def noise_floor(audio, sample_rate, quantile=0.1):
+def noise_floor(audio: Clips, sample_rate: int, quantile: float = 0.1) -> PerClip:
     """Level of the quietest frames of each clip, in dB relative to its loudest frame.
 
     Frames last 20 ms; the level reported is the given quantile over the frames, never below `SILENCE_DB`,
@@ -20,7 +24,9 @@ def noise_floor(audio, sample_rate, quantile=0.1):
     return np.quantile(level, quantile, axis=-1)
 
 
-def harmonics_to_noise_ratio(audio, sample_rate, lowest_pitch=75.0, highest_pitch=400.0):
+def harmonics_to_noise_ratio(
+    audio: Clips, sample_rate: int, lowest_pitch: float = 75.0, highest_pitch: float = 400.0
+) -> tuple[PerClip, PerClip]:
     """Harmonics-to-noise ratio of the voiced part of each clip, in dB, and the voiced fraction of its sound.
 
     Boersma (1993), "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise
@@ -29,8 +35,8 @@ def harmonics_to_noise_ratio(audio, sample_rate, lowest_pitch=75.0, highest_pitc
     sounding within 25 dB of the clip's loudest one, and voiced where besides r > 0.45, as in Praat.
 
     Returns:
-        The mean ratio over voiced frames `(B,)`, NaN where a clip has none, and the fraction of the sounding
-        frames that are voiced `(B,)`.
+      The mean ratio over voiced frames (B,), NaN where a clip has none, and the fraction of the sounding
+      frames that are voiced (B,).
     """
     frames = _frames(audio, round(4.5 * sample_rate / lowest_pitch), round(0.01 * sample_rate))
     strength = _periodicity(frames, sample_rate / highest_pitch, sample_rate / lowest_pitch)
@@ -43,24 +49,24 @@ def harmonics_to_noise_ratio(audio, sample_rate, lowest_pitch=75.0, highest_pitc
     return mean, count / np.maximum(sounding.sum(axis=-1), 1)
 
 
-def band(audio, sample_rate, lowest, highest):
-    """The clips' parts between two frequencies (Hz), `(B, L)`: others are set to zero, nothing is delayed."""
+def band(audio: Clips, sample_rate: int, lowest: float, highest: float) -> Float64[np.ndarray, "clips samples"]:
+    """The clips' parts between two frequencies (Hz), (B, L): others are set to zero, nothing is delayed."""
     length = audio.shape[-1]
     spectrum = np.fft.rfft(np.asarray(audio, np.float64), 2 * length)  # zeros follow, so that no end meets the start
     frequency = np.fft.rfftfreq(2 * length, 1 / sample_rate)
     return np.fft.irfft(spectrum * ((frequency >= lowest) & (frequency < highest)), 2 * length)[..., :length]
 
 
-def level_above(audio, sample_rate, frequency):
-    """Power above a frequency (Hz) in dB relative to that of the whole clip, `(B,)`, never below `SILENCE_DB`."""
+def level_above(audio: Clips, sample_rate: int, frequency: float) -> PerClip:
+    """Power above a frequency (Hz) in dB relative to that of the whole clip, (B,), never below `SILENCE_DB`."""
     power = np.abs(np.fft.rfft(np.asarray(audio, np.float64))) ** 2
     high = np.fft.rfftfreq(audio.shape[-1], 1 / sample_rate) >= frequency
     share = power[..., high].sum(axis=-1) / np.maximum(power.sum(axis=-1), 1e-20)
     return 10 * np.log10(np.maximum(share, 10 ** (SILENCE_DB / 10)))
 
 
-def tone_in_silence(audio, sample_rate, frequency):
-    """How far a tone (Hz) stands above its surroundings in each clip's silence, in dB `(B,)`; noise alone gives 0.
+def tone_in_silence(audio: Clips, sample_rate: int, frequency: float) -> PerClip:
+    """How far a tone (Hz) stands above its surroundings in each clip's silence, in dB (B,); noise alone gives 0.
 
     Silence is what lies in frames of 64 ms that are 40 dB below the loudest. Their mean power in the three bins (16 Hz
     each) around the tone is set beside the median of the bins that are 4 to 20 away. NaN for a clip without silence,
@@ -77,8 +83,10 @@ def tone_in_silence(audio, sample_rate, frequency):
     return 10 * np.log10(ratio)
 
 
-def log_mel_image(audio, sample_rate, num_mels=40, range_db=60.0):
-    """Log-mel spectrogram `(B, frames, num_mels)` in dB relative to each clip's maximum, from -range_db to 0.
+def log_mel_image(
+    audio: Clips, sample_rate: int, num_mels: int = 40, range_db: float = 60.0
+) -> Float64[np.ndarray, "clips frames {num_mels}"]:
+    """Log-mel spectrogram (B, frames, num_mels) in dB relative to each clip's maximum, from -range_db to 0.
 
     Every clip is moved so that it starts with its first frame within 30 dB of the loudest, which makes the
     distance between two images independent of level and delay.
@@ -97,7 +105,7 @@ def log_mel_image(audio, sample_rate, num_mels=40, range_db=60.0):
     return np.swapaxes(np.maximum(level, -range_db), -2, -1)
 
 
-def _start_with_sound(audio, sample_rate):
+def _start_with_sound(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     hop = round(0.01 * sample_rate)
     sounding = _relative_level(_frames(audio, 2 * hop, hop)) > -30.0
     start = hop * np.argmax(sounding, axis=-1)
@@ -106,20 +114,20 @@ def _start_with_sound(audio, sample_rate):
     return np.where(inside, np.take_along_axis(audio, np.where(inside, index, 0), axis=-1), 0.0)
 
 
-def _frames(audio, length, hop):
+def _frames(audio: np.ndarray, length: int, hop: int) -> np.ndarray:
     audio = np.asarray(audio, np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(audio, min(length, audio.shape[-1]), axis=-1)
     return windows[:, ::hop]
 
 
-def _relative_level(frames):
+def _relative_level(frames: np.ndarray) -> np.ndarray:
     power = np.mean(frames**2, axis=-1)
     loudest = np.maximum(power.max(axis=-1, keepdims=True), 1e-20)
     return 10 * np.log10(np.maximum(power / loudest, 10 ** (SILENCE_DB / 10)))
 
 
-def _periodicity(frames, shortest_lag, longest_lag, oversampling=4):
-    """Highest normalised autocorrelation `(B, frames)` between two lags, at a quarter of a sample."""
+def _periodicity(frames: np.ndarray, shortest_lag: float, longest_lag: float, oversampling: int = 4) -> np.ndarray:
+    """Highest normalised autocorrelation (B, frames) between two lags, at a quarter of a sample."""
     window = np.hanning(frames.shape[-1] + 2)[1:-1]
     frames = (frames - frames.mean(axis=-1, keepdims=True)) * window
     lags = np.arange(int(shortest_lag * oversampling), int(longest_lag * oversampling) + 1)
@@ -128,7 +136,7 @@ def _periodicity(frames, shortest_lag, longest_lag, oversampling=4):
     return np.max(of_frames[..., lags] / of_window[lags], axis=-1)
 
 
-def _autocorrelation(signal, oversampling):
+def _autocorrelation(signal: np.ndarray, oversampling: int) -> np.ndarray:
     size = 2 * signal.shape[-1]
     power = np.abs(np.fft.rfft(signal, size)) ** 2
     correlation = np.fft.irfft(power, size * oversampling)

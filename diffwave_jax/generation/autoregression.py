@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float32, Int32, Key, UInt32
 
 from diffwave_jax.generation.drawing import Sharpness, draw, log_probability
 from diffwave_jax.jax_settings import standard_jax
@@ -32,8 +33,8 @@ class Steps(NamedTuple):
       log_probability: (T, B) float32, ln of the probability that the network gave each, before any sharpening.
     """
 
-    tokens: jax.Array
-    log_probability: jax.Array
+    tokens: Int32[Array, "samples streams"]
+    log_probability: Float32[Array, "samples streams"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +79,11 @@ class Autoregression:
 
     @standard_jax()
     def run(
-        self, state: StageState, given: np.ndarray, uniforms: jax.Array, sharpness: Sharpness | None = None
+        self,
+        state: StageState,
+        given: Int32[np.ndarray, "samples streams"],
+        uniforms: Float32[Array, "samples streams"],
+        sharpness: Sharpness | None = None,
     ) -> tuple[StageState, Steps]:
         """The next T samples of every stream: the state after them, from which they go on, and what they are.
 
@@ -131,7 +136,9 @@ def _advance(graph: nnx.GraphDef, shared, state, given, uniforms, sharpness) -> 
 
 @standard_jax()
 @partial(jax.jit, static_argnames=("periods", "period"))
-def uniforms(keys: jax.Array, start: jax.Array, *, periods: int, period: int) -> jax.Array:
+def uniforms(
+    keys: Key[Array, " streams"], start: UInt32[Array, ""], *, periods: int, period: int
+) -> Float32[Array, "{periods}*{period} streams"]:
     """(periods * period, B) uniform numbers for streams of these keys (B,), from their period number `start` on."""
 
     def one(key, number):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Float, Float32, Int32, Integer, Real
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
@@ -38,8 +39,8 @@ class Streams(NamedTuple):
       log_probability: (n, T) float32, ln of the probability that the model gave each token.
     """
 
-    tokens: np.ndarray
-    log_probability: np.ndarray
+    tokens: Int32[np.ndarray, "streams samples"]
+    log_probability: Float32[np.ndarray, "streams samples"]
 
 
 class AutoregressiveGenerator(LoadedModel):
@@ -69,8 +70,8 @@ class AutoregressiveGenerator(LoadedModel):
         length: int | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        prime: np.ndarray | None = None,
-    ) -> np.ndarray:
+        prime: Real[np.ndarray, "*clips primed"] | None = None,
+    ) -> Float32[np.ndarray, "{n} samples"]:
         """Clips (n, length) float32 in [-1, 1]; clip i depends on the seed, i and the other arguments alone.
 
         Args:
@@ -96,7 +97,7 @@ class AutoregressiveGenerator(LoadedModel):
         seed: int = 0,
         temperature: float = 1.0,
         top_p: float = 1.0,
-        prime: np.ndarray | None = None,
+        prime: Real[np.ndarray, "*clips primed"] | None = None,
         *,
         length: int | None = None,
     ) -> Iterator[Streams]:
@@ -110,7 +111,7 @@ class AutoregressiveGenerator(LoadedModel):
         given = self._prime_tokens(prime, n, length)
         return self._pieces(clip_keys(seed, np.arange(n)), given, sharpness, length)
 
-    def nll(self, audio: np.ndarray) -> np.ndarray:
+    def nll(self, audio: Real[np.ndarray, "clips samples"]) -> Float[np.ndarray, " clips"]:
         """Negative log-likelihood (n,) of audio (n, L) in bits a sample, each given those before it in its clip.
 
         Raises:
@@ -120,7 +121,7 @@ class AutoregressiveGenerator(LoadedModel):
         inputs = np.concatenate([np.full((len(tokens), 1), stepping.START), tokens[:, :-1]], axis=1)
         return -self._on_whole_clips(_log_probabilities, inputs, tokens).mean(axis=1) / math.log(2)
 
-    def logits(self, tokens: np.ndarray) -> np.ndarray:
+    def logits(self, tokens: Integer[np.ndarray, "clips samples"]) -> Float32[np.ndarray, "clips samples levels"]:
         """Unnormalised log-probabilities (n, L, 256) of what follows each of tokens (n, L).
 
         Raises:
@@ -133,7 +134,7 @@ class AutoregressiveGenerator(LoadedModel):
             raise UserError(f"tokens lie between {tokens.min()} and {tokens.max()}; they are 0 to {LEVELS - 1}")
         return self._on_whole_clips(_logits, tokens)
 
-    def encode(self, audio: np.ndarray) -> np.ndarray:
+    def encode(self, audio: Real[np.ndarray, "clips samples"]) -> Integer[np.ndarray, "clips samples"]:
         """Audio (n, L) as tokens (n, L); see `diffwave_jax.tokens` for what the model's code does to its loudness."""
         audio = np.asarray(audio)
         if audio.ndim != 2 or not audio.size or not np.all(np.isfinite(audio)):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
+from jaxtyping import Float, Integer
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.chain import Chain, Conditions, clip_keys, start_noise
@@ -38,10 +39,10 @@ class Job:
     table: SamplerTable
     rows: range
     seed: int
-    indices: np.ndarray
+    indices: Integer[np.ndarray, " clips"]
     length: int
-    labels: np.ndarray | None = None
-    start: np.ndarray | None = None
+    labels: Integer[np.ndarray, " clips"] | None = None
+    start: Float[np.ndarray, "clips samples"] | None = None
 
 
 def reverse(

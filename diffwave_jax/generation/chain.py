@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float32, Int, Integer, Key
 
 from diffwave_jax.diffusion import noise_in
 from diffwave_jax.generation import samplers
@@ -35,19 +36,19 @@ class Conditions(NamedTuple):
       labels: (B,) see `diffwave_jax.models.labels`; None if the network is unconditional.
     """
 
-    keys: jax.Array
-    labels: jax.Array | None
+    keys: Key[Array, " batch"]
+    labels: Int[Array, " batch"] | None
 
 
 @standard_jax()
-def clip_keys(seed: int, indices: np.ndarray) -> jax.Array:
+def clip_keys(seed: int, indices: Integer[np.ndarray, " batch"]) -> Key[Array, " batch"]:
     """(B,) keys: clip `index` of `seed`, whatever else is made."""
     return jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(jnp.asarray(indices, jnp.uint32))
 
 
 @standard_jax()
 @partial(jax.jit, static_argnames="length")
-def start_noise(keys: jax.Array, length: int) -> jax.Array:
+def start_noise(keys: Key[Array, " batch"], length: int) -> Float32[Array, "batch {length}"]:
     """(B, length) standard normal: each clip's z."""
     return _normal(keys, START, length)
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, Int
 
 from diffwave_jax.tokens import LEVELS
 
@@ -20,11 +21,13 @@ class Sharpness(NamedTuple):
       top_p: the smallest set of tokens at least this probable together is kept; 1 keeps all.
     """
 
-    temperature: jax.Array
-    top_p: jax.Array
+    temperature: Float32[Array, ""]
+    top_p: Float32[Array, ""]
 
 
-def draw(logits: jax.Array, uniform: jax.Array, sharpness: Sharpness | None = None) -> jax.Array:
+def draw(
+    logits: Float32[Array, "*batch levels"], uniform: Float32[Array, "*batch"], sharpness: Sharpness | None = None
+) -> Int[Array, "*batch"]:
     """The token at which the running sum of the probabilities first exceeds `uniform`: an inverse CDF.
 
     Args:
@@ -53,7 +56,7 @@ def _nucleus(logits: jax.Array, top_p: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(more_probable, p[..., None, :], 0), axis=-1) <= top_p
 
 
-def log_probability(logits: jax.Array, tokens: jax.Array) -> jax.Array:
+def log_probability(logits: Float32[Array, "*batch levels"], tokens: Int[Array, "*batch"]) -> Float32[Array, "*batch"]:
     """Natural logarithm (...) of the tokens' probability, of logits (..., LEVELS) and tokens (...)."""
     chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Float32, Int, Integer, Real
 from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
@@ -15,7 +16,7 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import Job, OnStep, reverse
 from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
 from diffwave_jax.generation.choices import Choice, class_names, speaker_names
-from diffwave_jax.generation.inputs import audio_like, finite_audio, labels_like, steps_like
+from diffwave_jax.generation.inputs import ArrayLike, audio_like, finite_audio, labels_like, steps_like
 from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.samplers import SamplerTable, plan
@@ -54,7 +55,12 @@ class Generator(LoadedModel):
         return f"<Generator: {'; '.join([*parts, f'fingerprint {self.fingerprint}'])}>"
 
     @standard_jax()
-    def predict_noise(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
+    def predict_noise(
+        self,
+        x: Float[ArrayLike, "batch samples"],
+        t: Real[ArrayLike, " batch"],
+        label: Int[ArrayLike, " batch"] | None = None,
+    ) -> Float32[Array, "batch samples"]:
         """What the network takes for the noise in noisy audio; differentiable.
 
         Args:
@@ -89,7 +95,7 @@ class Generator(LoadedModel):
         noise_scale: float | None = None,
         batch_size: int | None = None,
         progress: bool = False,
-    ) -> np.ndarray:
+    ) -> Float32[np.ndarray, "{n} samples"]:
         """Clips as they are asked for, and where nothing is said (None) as this model's config says.
 
         Clip i depends on the settings and on i alone.
@@ -139,7 +145,7 @@ class Generator(LoadedModel):
         *,
         batch_size: int | None = None,
         on_step: OnStep | None = None,
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[Integer[np.ndarray, " clips"], Float32[np.ndarray, "clips samples"]]]:
         """The clips of some indices, batch by batch, as soon as each is made.
 
         Args:
@@ -161,12 +167,14 @@ class Generator(LoadedModel):
         """UserError if this model cannot make clips so."""
         self._table(settings)
 
-    def latents(self, n: int, seed: int = 0) -> np.ndarray:
+    def latents(self, n: int, seed: int = 0) -> Float32[np.ndarray, "{n} samples"]:
         """The start noise z (n, length) float32 of the clips that `generate(n, seed)` makes."""
         check_seed(seed)
         return np.asarray(start_noise(clip_keys(seed, np.arange(check_count(n))), self.length))
 
-    def generate_from_latent(self, z: np.ndarray, settings: Settings | None = None) -> np.ndarray:
+    def generate_from_latent(
+        self, z: Float[ArrayLike, "clips samples"], settings: Settings | None = None
+    ) -> Float32[np.ndarray, "clips samples"]:
         """Clips from their start noise: from `latents(n, seed)` those of `generate(n, seed)`.
 
         Args:
@@ -184,12 +192,12 @@ class Generator(LoadedModel):
 
     def z2w(
         self,
-        z: np.ndarray,
+        z: Float[ArrayLike, "clips samples"],
         interp_t: int = MIX_STEP,
         settings: Settings | None = None,
         *,
         on_step: OnStep | None = None,
-    ) -> np.ndarray:
+    ) -> Float32[np.ndarray, "clips samples"]:
         """Start noise to w, the state after the last diffusion step at or above `interp_t`.
 
         In w, still noisy but already a voice, mixtures are voices too (DiffWave, arXiv 2009.09761, section 5.4).
@@ -210,10 +218,23 @@ class Generator(LoadedModel):
         table = self._table(settings)
         return self._states(z, table, settings, rows=range(self._first_below(table, interp_t)), on_step=on_step)
 
-    def generate_from_w(self, w: np.ndarray, interp_t: int = MIX_STEP, settings: Settings | None = None) -> np.ndarray:
-        """Clips (n, length) float32 from w (n, length), by the steps that `z2w` left out; arguments as there.
+    def generate_from_w(
+        self, w: Float[ArrayLike, "clips samples"], interp_t: int = MIX_STEP, settings: Settings | None = None
+    ) -> Float32[np.ndarray, "clips samples"]:
+        """Clips from w, the state that `z2w` gives, by the steps that it left out.
 
         w does not carry the prediction of the step before it, which the sampler "dpm++" would use in its first step.
+
+        Args:
+          w: (n, length) float.
+          interp_t: the diffusion step at which w was made, 1 to T - 1.
+          settings: those w was made with; None for the model's usual ones.
+
+        Returns:
+          (n, length) float32.
+
+        Raises:
+          UserError: another shape, samples that are not finite, or a setting that this model does not have.
         """
         return self._finish(w, interp_t, self._usual(settings), np.arange(len(w)))
 
@@ -226,7 +247,7 @@ class Generator(LoadedModel):
         settings: Settings | None = None,
         *,
         on_step: OnStep | None = None,
-    ) -> np.ndarray:
+    ) -> Float32[np.ndarray, "{n} samples"]:
         """Clips on the line in w between clip 0 of one seed and clip 0 of another, ends included.
 
         All share `seed_a`'s noise in the steps after w, so that neighbours differ by w alone, and ask for the same
@@ -258,12 +279,12 @@ class Generator(LoadedModel):
 
     def denoise(
         self,
-        audio: np.ndarray,
+        audio: Float[ArrayLike, "clips samples"],
         step: int = DENOISE_STEP,
         settings: Settings | None = None,
         *,
         on_step: OnStep | None = None,
-    ) -> np.ndarray:
+    ) -> Float32[np.ndarray, "clips samples"]:
         """Audio without its noise, by the reverse process from level `step` on (DiffWave, section 5.4).
 
         Times sqrt(alpha_bar), a clip with white noise of standard deviation sqrt((1 - alpha_bar) / alpha_bar) is just
@@ -299,10 +320,11 @@ class Generator(LoadedModel):
             raise UserError(f"the step at which clips are mixed is {interp_t}; it must be between 1 and {most}")
         return int(np.sum(table.timestep >= interp_t))
 
-    def _finish(self, w: np.ndarray, interp_t: int, settings: Settings, indices, *, on_step=None) -> np.ndarray:
+    def _finish(self, w: ArrayLike, interp_t: int, settings: Settings, indices, *, on_step=None) -> np.ndarray:
         table = self._table(settings)
         first = self._first_below(table, interp_t)
-        table.correction[first : first + 1] = 0  # w does not carry the prediction of the step before it
+        # w does not carry the prediction of the step before it.
+        table = table._replace(correction=np.where(np.arange(len(table.correction)) == first, 0, table.correction))
         rows = range(first, len(table.timestep))
         return self._states(w, table, settings, rows=rows, indices=indices, on_step=on_step) / self._scale
 

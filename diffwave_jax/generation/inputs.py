@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array, Float32, Int32, Real, Shaped
 
 from diffwave_jax.errors import UserError
 
+ArrayLike = jax.Array | np.ndarray
 
-def audio_like(x: jax.Array | np.ndarray, length: int) -> jax.Array:
+
+def audio_like(x: Shaped[ArrayLike, "batch samples"], length: int) -> Float32[Array, "batch {length}"]:
     """Audio (B, length) as float32, B at least 1; UserError for another shape or for what is no numbers."""
     x = _array(x, "audio").astype(jnp.float32)
     if x.ndim != 2 or x.shape[1] != length or not len(x):
@@ -16,7 +19,7 @@ def audio_like(x: jax.Array | np.ndarray, length: int) -> jax.Array:
     return x
 
 
-def finite_audio(x: np.ndarray, length: int) -> np.ndarray:
+def finite_audio(x: Shaped[ArrayLike, "batch samples"], length: int) -> Float32[np.ndarray, "batch {length}"]:
     """Audio (n, length) as float32 in NumPy; UserError as `audio_like`, and for samples that are not finite."""
     x = np.asarray(audio_like(x, length))
     if not np.all(np.isfinite(x)):
@@ -26,7 +29,7 @@ def finite_audio(x: np.ndarray, length: int) -> np.ndarray:
     return x
 
 
-def steps_like(t: jax.Array | np.ndarray, batch: int, num_steps: int) -> jax.Array:
+def steps_like(t: Shaped[ArrayLike, " {batch}"], batch: int, num_steps: int) -> Real[Array, " {batch}"]:
     """Diffusion steps (batch,), int32 or float32; UserError for another shape or a step outside 0 to T - 1."""
     t = _array(t, "diffusion steps")
     if t.shape != (batch,):
@@ -35,7 +38,9 @@ def steps_like(t: jax.Array | np.ndarray, batch: int, num_steps: int) -> jax.Arr
     return t
 
 
-def labels_like(label: jax.Array | np.ndarray | None, batch: int, n_labels: int) -> jax.Array | None:
+def labels_like(
+    label: Shaped[ArrayLike, " {batch}"] | None, batch: int, n_labels: int
+) -> Int32[Array, " {batch}"] | None:
     """Labels (batch,) as int32, None for None; UserError for another shape or a label that the network does not know.
 
     Args:

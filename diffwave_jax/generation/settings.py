@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Float64, Real
 from ml_collections import ConfigDict
 
 from diffwave_jax.config import sample_section
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.choices import Choice, check_numbers, class_names, numbers_of, speaker_names
+from diffwave_jax.generation.inputs import ArrayLike
 from diffwave_jax.generation.samplers import usual_steps
 from diffwave_jax.models import labels
 
@@ -127,7 +129,7 @@ class Settings:
         digit, speaker = self.digit_of(index), self.speaker_of(index, n_speakers)
         return labels.count(n_classes, n_speakers) if digit is None else labels.join(digit, speaker or 0, n_classes)
 
-    def guidance_at(self, timesteps: np.ndarray) -> np.ndarray:
+    def guidance_at(self, timesteps: Real[ArrayLike, " steps"]) -> Float64[np.ndarray, " steps"]:
         """The guidance scale (S,) at diffusion steps (S,)."""
         lowest, highest = self.guided_steps or (-math.inf, math.inf)
         return np.where((lowest <= timesteps) & (timesteps <= highest), self.guidance, 1.0)

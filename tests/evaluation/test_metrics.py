@@ -179,7 +179,7 @@ def test_nearest_distance_against_scikit_learn():
 def test_within_class_diversity_is_the_mean_distance_of_pairs():
     features = np.array([[0.0], [2.0], [10.0], [16.0], [99.0]])
     # Two pairs, 2 and 6 apart; the lone clip of the third class has none.
-    assert metrics.within_class_diversity(features, [0, 0, 1, 1, 2]) == 4
+    assert metrics.within_class_diversity(features, np.array([0, 0, 1, 1, 2])) == 4
 
 
 class TestConfidenceInterval:
@@ -247,6 +247,7 @@ class TestBadInput:
         with pytest.raises(UserError, match=r"at least . clips? .* found 0"):
             metric(np.zeros((0, 3)))
 
+    @pytest.mark.usefixtures("unchecked")
     def test_wrong_shape(self, metric):
         with pytest.raises(UserError, match="found shape"):
             metric(np.zeros(3))
@@ -265,11 +266,13 @@ def test_logits_are_not_probabilities(metric):
 
 
 @pytest.mark.parametrize("metric", [FEATURE_METRICS[0], FEATURE_METRICS[2], FEATURE_METRICS[6], PROBABILITY_METRICS[2]])
+@pytest.mark.usefixtures("unchecked")
 def test_different_widths(metric):
     with pytest.raises(UserError, match="4"):
         metric(np.full((4, 4), 0.25))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_labels_of_another_number():
     with pytest.raises(UserError, match="3 clips need as many labels"):
-        metrics.class_accuracy(np.eye(3), [0, 1])
+        metrics.class_accuracy(np.eye(3), np.array([0, 1]))

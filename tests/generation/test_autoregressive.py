@@ -158,6 +158,7 @@ def test_bad_input(small, arguments, message):
     ],
     ids=["empty", "float", "range"],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_tokens(small, tokens, message):
     with pytest.raises(UserError, match=message):
         small.logits(tokens)

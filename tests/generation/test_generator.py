@@ -211,7 +211,7 @@ def test_w_is_the_state_after_step_interp_t(unconditional):
     table = samplers.plan(unconditional.diffusion, "ddpm")
     keys, state = clip_keys(0, np.arange(1)), ChainState(jnp.asarray(z), jnp.zeros_like(z))
     for i, row in enumerate(rows(table)[:10]):  # steps 199 to 190
-        noise = jax.random.normal(jax.random.fold_in(keys[0], i + 1), (256,))
+        noise = jax.random.normal(jax.random.fold_in(keys[0], i + 1), (1, 256))
         state = samplers.step(row, state, unconditional.predict_noise(state.x, jnp.full((1,), row.timestep)), noise)
     np.testing.assert_allclose(unconditional.z2w(z, 190, ANCESTRAL), state.x, atol=ROUNDING)
 
@@ -237,7 +237,7 @@ def test_denoising_starts_from_the_clip_at_its_level(unconditional):
     state = ChainState(jnp.asarray(noisy * table.signal[0]), jnp.zeros((2, 256)))
     for row in rows(table):
         predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
-        state = samplers.step(row, state, predicted, 0.0)
+        state = samplers.step(row, state, predicted, jnp.zeros((2, 256)))
     np.testing.assert_allclose(unconditional.denoise(noisy, step, settings), state.x, atol=ROUNDING)
 
 
@@ -280,6 +280,7 @@ def test_latents_of_another_shape_are_refused(unconditional):
         unconditional.interpolate(0, 1, 1)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_inputs_are_one_line(conditional):
     good, steps = np.zeros((2, 256), np.float32), np.array([3, 199])
     for inputs, message in [

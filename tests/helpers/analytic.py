@@ -54,8 +54,10 @@ def moments(data: Gaussian, table: SamplerTable) -> tuple[float, float]:
     mean, covariance = np.zeros(2), np.diag([1.0, 0.0])
     for row in rows(table):
 
-        def apply(x, x0, row=row):
-            return np.array(samplers.step(row, ChainState(x, x0), data.predicted_noise(x, row), 0.0))
+        def apply(*state, row=row):
+            x, x0 = np.array(state)[:, None]
+            after = samplers.step(row, ChainState(x, x0), data.predicted_noise(x, row), np.zeros(1))
+            return np.concatenate(after)
 
         offset = apply(0.0, 0.0)
         matrix = np.stack([apply(1.0, 0.0), apply(0.0, 1.0)], axis=1) - offset[:, None]

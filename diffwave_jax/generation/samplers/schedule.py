@@ -7,6 +7,7 @@ A model is trained at T levels; a sampler may visit fewer. The network takes a f
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float64
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
@@ -24,16 +25,16 @@ class Schedule:
       alpha_bar: (S + 1,) float64, the share of the signal's power at each level; the last one is 1, the clean clip.
     """
 
-    timesteps: np.ndarray
-    alpha_bar: np.ndarray
+    timesteps: Float64[np.ndarray, " steps"]
+    alpha_bar: Float64[np.ndarray, " levels"]
 
     @property
-    def signal(self) -> np.ndarray:
+    def signal(self) -> Float64[np.ndarray, " levels"]:
         """(S + 1,) what the clean clip is multiplied by at each level."""
         return np.sqrt(self.alpha_bar)
 
     @property
-    def noise(self) -> np.ndarray:
+    def noise(self) -> Float64[np.ndarray, " levels"]:
         """(S + 1,) standard deviation of the noise at each level; the last is 0."""
         return np.sqrt(1 - self.alpha_bar)
 
@@ -81,7 +82,7 @@ def fast(diffusion: Diffusion, steps: int, start: int) -> Schedule:
     return _down_to_clean(align(diffusion, alpha_bar), alpha_bar)
 
 
-def align(diffusion: Diffusion, alpha_bar: np.ndarray) -> np.ndarray:
+def align(diffusion: Diffusion, alpha_bar: Float64[np.ndarray, " levels"]) -> Float64[np.ndarray, " levels"]:
     """The fractional training step of each level: linear in sqrt(alpha_bar) (DiffWave, appendix B)."""
     trained = np.sqrt(diffusion.alpha_bar)
     return np.interp(-np.sqrt(alpha_bar), -trained, np.arange(len(trained), dtype=np.float64))

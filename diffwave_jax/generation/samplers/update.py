@@ -5,14 +5,15 @@ the clean clip implied one step ago, and fresh noise. A sampler is therefore onl
 and one compiled program serves all of them at any number of steps.
 """
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from diffwave_jax.generation.samplers.schedule import Schedule
 
-Column = TypeVar("Column", np.ndarray, jax.Array)  # a sampler's table, and that table inside a compiled program
+Column = np.ndarray | jax.Array  # a sampler's table, and that table inside a compiled program
 
 
 class ChainState(NamedTuple):
@@ -23,11 +24,11 @@ class ChainState(NamedTuple):
       x0: (B, L) the clean audio predicted in the step before; zeros at the start.
     """
 
-    x: jax.Array
-    x0: jax.Array
+    x: Float[Column, "*batch samples"]
+    x0: Float[Column, "*batch samples"]
 
 
-class SamplerTable(NamedTuple, Generic[Column]):
+class SamplerTable(NamedTuple):
     """The weights of each step, (S,) float64 each, noisiest step first.
 
     Attributes:
@@ -50,7 +51,7 @@ class SamplerTable(NamedTuple, Generic[Column]):
     guidance: Column
 
 
-def sampler_table(schedule: Schedule, **weights: np.ndarray) -> SamplerTable[np.ndarray]:
+def sampler_table(schedule: Schedule, **weights: Float[np.ndarray, " steps"]) -> SamplerTable:
     """The table of a sampler on `schedule`, without guidance; weights that are not given are 0."""
     columns = {name: np.zeros(len(schedule.timesteps)) for name in SamplerTable._fields}
     columns |= {
@@ -62,7 +63,12 @@ def sampler_table(schedule: Schedule, **weights: np.ndarray) -> SamplerTable[np.
     return SamplerTable(**(columns | weights))
 
 
-def step(row: SamplerTable[jax.Array], state: ChainState, predicted_noise: jax.Array, noise: jax.Array) -> ChainState:
+def step(
+    row: SamplerTable,
+    state: ChainState,
+    predicted_noise: Float[Column, "*batch samples"],
+    noise: Float[Column, "*batch samples"],
+) -> ChainState:
     """One step down the schedule.
 
     Args:

@@ -10,7 +10,7 @@ from diffwave_jax.generation.samplers import SamplerTable
 from tests.helpers.analytic import BETA_MAX, BETA_MIN, NUM_STEPS, Gaussian, Mixture, moments, rows, run
 
 DIFFUSION = Diffusion.linear(NUM_STEPS, BETA_MIN, BETA_MAX)
-STEPS = np.array([40, 80, 160, 320])
+STEPS = (40, 80, 160, 320)
 
 CASES = [  # sampler, arguments, share of noise, order
     ("ddim", {"spacing": "log_snr"}, 0.0, 1),
