@@ -6,6 +6,7 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 
 def get_config():
+    """The config, whole: what is not set here keeps its default of `diffwave_jax.config.default_config`."""
     config = default_config()
     config.model = model_section(
         "sashimi",

@@ -93,6 +93,20 @@ def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:
     return batches
 
 
+def named_classes(config: ConfigDict, classes: tuple[str, ...]) -> ConfigDict:
+    """The config with the names of the data's classes, in their order, so that a model can be asked for them by name.
+
+    Args:
+      config: the run's config; it stays as it is.
+      classes: the names; none where the clips have none.
+    """
+    if not config.model.n_classes or not classes:
+        return config
+    named = config.copy_and_resolve_references()
+    named.data.classes = classes
+    return named
+
+
 def global_batch(local: dict[str, np.ndarray], mesh: Mesh, *, start: int = 0, stop: bool = False) -> Batch:
     """Global arrays of this process's clips and everyone else's; see `Task` for what a batch holds.
 

@@ -13,7 +13,7 @@ from diffwave_jax.config_check import check_config
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import check_plain
 from diffwave_jax.models import weights
-from diffwave_jax.training.feed import Feed, data_mesh, validation_batches
+from diffwave_jax.training.feed import Feed, data_mesh, named_classes, validation_batches
 from diffwave_jax.training.listener import Listener, Listeners
 from diffwave_jax.training.lock import check_unused, only_run
 from diffwave_jax.training.meter import Meter, finite, means
@@ -57,7 +57,8 @@ class Run:
             report=self._listeners.message,
         )
         self._validation_batches = validation_batches(config, self._mesh) if train.validate_every else []
-        self._checkpoints = RunCheckpoints(workdir, config, self._listeners.message)
+        named = named_classes(config, self._feed.dataset.classes)
+        self._checkpoints = RunCheckpoints(workdir, named, self._listeners.message)
         self._meter = Meter(train.batch_size)
         self._in_flight: tuple[int, Metrics] | None = None
         self._others_asked = False

@@ -68,6 +68,13 @@ class Recorder(Listener):
         self.audio[step] = (audio, sample_rate)
 
 
+def resumed(config: ConfigDict, workdir: Path) -> Recorder:
+    """Trains on in `workdir`; what was told."""
+    recorder = Recorder()
+    Run(config, workdir, [recorder]).train()
+    return recorder
+
+
 class Signals(Listener):
     """Sends this process a signal `delay` seconds after a step."""
 

@@ -1,6 +1,10 @@
+import shutil
+from pathlib import Path
+
 import jax
 import pytest
 
+from diffwave_jax.training.loop import Run
 from tests.helpers.runs import Processes, write_clips
 
 
@@ -25,3 +29,17 @@ def compiled_once(processes):
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """The folder of the module's `config` trained without interruption."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    Run(config, workdir).train()
+    return workdir
+
+
+@pytest.fixture
+def workdir(whole, tmp_path):
+    """A copy of `whole` to spoil."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from diffwave_jax import digests
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.loop import Run
-from tests.helpers.runs import Recorder, Signals, saved, tiny_config
+from tests.helpers.runs import Recorder, Signals, resumed, saved, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -19,26 +18,6 @@ def config(clips):
     config = tiny_config(clips, num_steps=6, checkpoint_every=2)
     config.model.update(n_layers=1, channels=4)
     return config.lock()
-
-
-@pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
-    """The folder of the run uninterrupted."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    Run(config, workdir).train()
-    return workdir
-
-
-@pytest.fixture
-def workdir(whole, tmp_path):
-    """A copy of it to spoil."""
-    return Path(shutil.copytree(whole, tmp_path / "run"))
-
-
-def _resumed(config, workdir):
-    recorder = Recorder()
-    Run(config, workdir, [recorder]).train()
-    return recorder
 
 
 def _assert_same_end(workdir, whole):
@@ -57,12 +36,12 @@ def test_a_signal_saves_and_leaves_and_the_run_continues_to_the_same_bits(config
     assert 2 < stopped < 6
     assert recorder.messages == [f"{number.name}: saved step {stopped}; the same command continues from there"]
     assert signal.getsignal(number) is before
-    assert _resumed(config, tmp_path / "run").messages == [f"continuing from step {stopped}"]
+    assert resumed(config, tmp_path / "run").messages == [f"continuing from step {stopped}"]
     _assert_same_end(tmp_path / "run", whole)
 
 
 def test_a_finished_run_has_nothing_to_do(config, workdir):
-    recorder = _resumed(config, workdir)
+    recorder = resumed(config, workdir)
     assert recorder.messages == ["step 6 is the last: nothing to do"] and recorder.steps == [6]
 
 
@@ -96,7 +75,7 @@ def _damages():
 def test_a_spoilt_checkpoint_is_named_and_passed_over(config, whole, workdir, damage):
     spoilt = workdir / "checkpoints" / "6"
     damage(spoilt)
-    first, second = _resumed(config, workdir).messages
+    first, second = resumed(config, workdir).messages
     assert first.startswith(f"checkpoint {spoilt} cannot be read and is passed over: ")
     assert "\n" not in first and second == "continuing from step 4"
     assert spoilt.with_name("6.unreadable").is_dir()
@@ -126,7 +105,7 @@ def test_without_optimizer_state_moments_start_at_zero_but_the_schedule_goes_on(
     digests.write(step)
     longer = config.copy_and_resolve_references()
     longer.train.num_steps = 8
-    recorder = _resumed(longer, workdir)
+    recorder = resumed(longer, workdir)
     assert recorder.messages[0] == f"checkpoint {step} has no optimizer state: Adam's moments start at zero"
     counts = {name: value for name, value in saved(workdir, 8).items() if "count" in name}
     assert sorted(int(value) for value in counts.values()) == [2, 8]

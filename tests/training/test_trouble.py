@@ -7,7 +7,6 @@ import random
 import resource
 import shutil
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
 from tests.helpers.events import curves
 from tests.helpers.flips import flipped
-from tests.helpers.runs import Recorder, saved, tiny_config
+from tests.helpers.runs import Recorder, resumed, saved, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -28,26 +27,6 @@ def config(clips):
     config = tiny_config(clips, num_steps=4, checkpoint_every=2)
     config.model.update(n_layers=1, channels=4)
     return config.lock()
-
-
-@pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
-    """The folder of the run uninterrupted."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    Run(config, workdir).train()
-    return workdir
-
-
-@pytest.fixture
-def workdir(whole, tmp_path):
-    """A copy of it to spoil."""
-    return Path(shutil.copytree(whole, tmp_path / "run"))
-
-
-def _resumed(config, workdir):
-    recorder = Recorder()
-    Run(config, workdir, [recorder]).train()
-    return recorder.messages
 
 
 class Failing(Listener):
@@ -131,7 +110,7 @@ def test_a_full_disk_is_one_line_and_older_checkpoints_stay(config, workdir, cap
     gc.collect()  # errors of other arrays, which nobody waits for any more, would be told here
     assert capfd.readouterr().err == ""
     assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["2"]
-    assert _resumed(config, workdir) == ["continuing from step 2"]
+    assert resumed(config, workdir).messages == ["continuing from step 2"]
 
 
 @pytest.mark.parametrize("position", [-5, "x", {}, {"next_index": -5}, {"next_index": "x"}, {"next": 3}, [], 10**30])
@@ -139,7 +118,7 @@ def test_a_damaged_data_position_is_named_and_passed_over(config, whole, workdir
     step = workdir / "checkpoints" / "4"
     (step / "data" / "metadata").write_text(json.dumps(position))
     digests.write(step)  # as where it was written wrong
-    first, second = _resumed(config, workdir)
+    first, second = resumed(config, workdir).messages
     assert first.startswith(f"checkpoint {step} cannot be read and is passed over: ")
     assert second == "continuing from step 2"
     ended, expected = saved(workdir, 4), saved(whole, 4)
@@ -178,7 +157,7 @@ def test_a_changed_byte_is_passed_over_or_without_effect(config, whole, workdir,
 def test_a_checkpoint_without_digests_continues_and_it_is_told_once(config, workdir):
     step = workdir / "checkpoints" / "4"
     (step / digests.RECORD).unlink()
-    assert _resumed(config, workdir) == [
+    assert resumed(config, workdir).messages == [
         f"checkpoint {step} has no digests: whether its files have changed cannot be told",
         "step 4 is the last: nothing to do",
     ]
