@@ -1,6 +1,7 @@
 """Folders of results: named clips, a stopped run that goes on, other settings refused."""
 
 import os
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -196,3 +197,17 @@ def test_a_record_of_odd_text_is_one_line(tmp_path, generator):
 @pytest.mark.parametrize("count", ["many", None, [1], 3])
 def test_a_count_on_record_that_is_none(count):
     assert out_of_range({"out_of_range": count}) == (3 if count == 3 else 0)
+
+
+@pytest.mark.parametrize(("most", "written"), [(300, []), (3000, ["00000.wav", "00001.wav", "00002.wav"])])
+def test_a_full_disk_is_one_line_and_what_is_there_is_whole(generator, tmp_path, most, written):
+    """The system's own refusal to write more bytes a file than so many: at the first clip, and at the pictures."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"^[^\n]* cannot be written \(File too large; [^\n]* free\)[^\n]*$"):
+            generate_into(tmp_path, generator, 3, PLAIN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
+    assert generate_into(tmp_path, generator, 3, PLAIN).made == 3 - len(written)
