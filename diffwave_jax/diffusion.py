@@ -42,7 +42,12 @@ class Diffusion:
 
     @classmethod
     def linear(cls, num_steps: int = 200, beta_min: float = 1e-4, beta_max: float = 0.02) -> "Diffusion":
-        """The linear schedule of the released models (DiffWave, section 4.1)."""
+        """The linear schedule of the released models (DiffWave, section 4.1).
+
+        Args:
+          num_steps: T.
+          beta_min, beta_max: the first and the last variance, in (0, 1).
+        """
         return cls(np.linspace(beta_min, beta_max, num_steps))
 
     @classmethod
@@ -100,9 +105,17 @@ class Diffusion:
     def predicted_noise(
         self, output: Float[Array, "batch samples"], x: Float[Array, "batch samples"], t: Real[Array, " batch"]
     ) -> Float[Array, "batch samples"]:
-        """What a network's `output` (B, L) for `x` (B, L) at steps `t` (B,) says of the noise in x.
+        """What a network's output says of the noise in its input.
 
         Between two steps sqrt(alpha_bar) is taken as linear, as the samplers' schedules do.
+
+        Args:
+          output: (B, L) of the network.
+          x: (B, L) the noisy audio that it was given.
+          t: (B,) 0-based steps, possibly fractional.
+
+        Returns:
+          (B, L) the noise, of standard deviation 1.
         """
         # 1 - sqrt(alpha_bar) is what float32 keeps exactly where there is little noise.
         missing = jnp.interp(t, jnp.arange(self.num_steps), jnp.asarray(1 - np.sqrt(self.alpha_bar), x.dtype))[:, None]
@@ -115,7 +128,17 @@ class Diffusion:
         t: Integer[Array, " batch"],
         noise: Float[Array, "batch samples"],
     ) -> Float[Array, " batch"]:
-        """Mean squared error of the predicted noise per clip, (B,) (Ho et al., equation 14)."""
+        """Mean squared error of the predicted noise per clip (Ho et al., equation 14).
+
+        Args:
+          predict_noise: function of noisy audio (B, L) and steps (B,) that gives the predicted noise (B, L).
+          x0: (B, L) clean audio.
+          t: (B,) steps at which it is noised.
+          noise: (B, L) standard normal, what it is noised with.
+
+        Returns:
+          (B,) one error a clip.
+        """
         predicted = predict_noise(self.q_sample(x0, t, noise), t)
         return jnp.mean(jnp.square(predicted - noise), axis=-1)
 
@@ -132,6 +155,15 @@ def noise_in(
     The output is epsilon itself ("noise"), or v = signal epsilon - noise_level x_0 ("v"; Salimans & Ho, arXiv
     2202.00512, appendix D), which asks for the noise where there is little of it and for the clean audio where there is
     little of that, so that the network need not copy its input to its output.
+
+    Args:
+      prediction: "noise" or "v".
+      output: (..., L) of the network.
+      x: (..., L) its input.
+      signal, noise_level: scalars, or what multiplies (..., L); the squares of both sum to 1.
+
+    Returns:
+      (..., L).
     """
     return output if prediction == "noise" else signal * output + noise_level * x
 

@@ -76,7 +76,25 @@ def dplr_kernel(
     implementation: Implementation | None = None,
     block_sizes: BlockSizes | None = None,
 ) -> Float[Array, "directions heads {length}"]:
-    """Convolution kernels (D, H, length), real: the inverse real FFT of `dplr_spectrum`, same arguments and errors."""
+    """Convolution kernels of state space models: the inverse real FFT of `dplr_spectrum`.
+
+    Args:
+      dt: (H,) step sizes.
+      w: (H, M) or, tied, (1, M) complex eigenvalues, one of each conjugate pair, M = N / 2.
+      b: input vectors, shaped as `w`.
+      p: low-rank vectors, shaped as `w`.
+      c: (D, H, M) complex output vectors of D directions, corrected for the length.
+      length: samples of the kernels, at least 1.
+      q: the other low-rank vectors, shaped as `w`; None for `conj(p)`.
+      implementation: a name in `diffwave_jax.kernels.backends.IMPLEMENTATIONS`; None for the best of the device.
+      block_sizes: of the Pallas implementations; None for their own choice.
+
+    Returns:
+      (D, H, length) float32.
+
+    Raises:
+      ValueError: shapes that do not fit, or an implementation that this device does not have; see `dplr_spectrum`.
+    """
     spectrum = dplr_spectrum(dt, w, b, p, c, length, q=q, implementation=implementation, block_sizes=block_sizes)
     return jnp.fft.irfft(spectrum, n=length)
 

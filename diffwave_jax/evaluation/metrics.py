@@ -114,7 +114,7 @@ class StatisticalBins:
         self.counts = np.bincount(self.clusters.fit_predict(reference), minlength=num_bins)
 
     def assign(self, features: Features) -> Integer[np.ndarray, " clips"]:
-        """Number of the cell (N,) that each clip of features (N, F) lies in."""
+        """Number of the cell (N,) that each clip of features (N, F) lies in; UserError for another number F."""
         features = as_features("generated features", features)
         if features.shape[1] != self.num_features:
             raise UserError(f"{features.shape[1]} generated features a clip, but {self.num_features} reference ones")
@@ -132,7 +132,15 @@ class StatisticalBins:
 
 
 def class_accuracy(probabilities: Probabilities, labels: PerClip) -> float:
-    """Fraction of clips whose most probable class is the one asked for, `labels (N,)`."""
+    """Fraction of clips whose most probable class is the one asked for.
+
+    Args:
+      probabilities: (N, K) of each class for each clip.
+      labels: (N,) the classes that were asked for.
+
+    Raises:
+      UserError: there are not as many labels as clips, or rows that are no probabilities.
+    """
     probabilities = as_probabilities("probabilities", probabilities)
     labels = np.asarray(labels)
     if labels.shape != probabilities.shape[:1]:
@@ -141,9 +149,16 @@ def class_accuracy(probabilities: Probabilities, labels: PerClip) -> float:
 
 
 def nearest_distance(generated: Features, training: References) -> Float64[np.ndarray, " clips"]:
-    """Euclidean distance `(N,)` from each generated clip's features to the nearest training clip's.
+    """Euclidean distance from each generated clip's features to the nearest training clip's.
 
     Copies lie nearer to the training set than held-out real clips do: compare with the latter's distances.
+
+    Args:
+      generated: (N, F) features.
+      training: (M, F) features.
+
+    Returns:
+      (N,) in the features' unit.
     """
     generated = as_features("generated features", generated)
     training = as_features("training features", training)
@@ -154,7 +169,15 @@ def nearest_distance(generated: Features, training: References) -> Float64[np.nd
 
 
 def within_class_diversity(features: Features, labels: PerClip) -> float:
-    """Mean distance between two clips of a class, averaged over the classes that have two."""
+    """Mean distance between two clips of a class, averaged over the classes that have two.
+
+    Args:
+      features: (N, F).
+      labels: (N,) the class of each clip.
+
+    Raises:
+      UserError: there are not as many labels as clips, or no two clips of one class.
+    """
     features, labels = as_features("features", features, at_least=2), np.asarray(labels)
     if labels.shape != features.shape[:1]:
         raise UserError(f"{len(features)} clips need as many labels, found labels of shape {labels.shape}")

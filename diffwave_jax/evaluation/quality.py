@@ -1,6 +1,6 @@
 """How a clip sounds, apart from what it says: noise floor, harmonicity, bands, and log-mel images for distances.
 
-Each function takes clips (B, L), of any loudness, and their sample rate in Hz, and returns float64.
+Each function takes clips `audio` (B, L), of any loudness, and their `sample_rate` in Hz, and returns float64.
 """
 
 import librosa
@@ -19,6 +19,14 @@ def noise_floor(audio: Clips, sample_rate: int, quantile: float = 0.1) -> PerCli
 
     Frames last 20 ms; the level reported is the given quantile over the frames, never below `SILENCE_DB`,
     where digital silence and inaudible noise are the same. A clip without a single non-zero sample gives 0.
+
+    Args:
+      audio: (B, L) float.
+      sample_rate: in Hz.
+      quantile: share of the frames that are quieter, 0 to 1.
+
+    Returns:
+      (B,) in dB, from `SILENCE_DB` to 0.
     """
     level = _relative_level(_frames(audio, round(0.02 * sample_rate), round(0.01 * sample_rate)))
     return np.quantile(level, quantile, axis=-1)
@@ -33,6 +41,11 @@ def harmonics_to_noise_ratio(
     ratio of a sampled sound", eqs. 4 and 9: with r the highest peak of a frame's autocorrelation, divided by
     the window's, between the lags of the two pitches (Hz), the ratio is 10 log10(r / (1 - r)). A frame is
     sounding within 25 dB of the clip's loudest one, and voiced where besides r > 0.45, as in Praat.
+
+    Args:
+      audio: (B, L) float.
+      sample_rate: in Hz.
+      lowest_pitch, highest_pitch: between which the fundamental is looked for, in Hz.
 
     Returns:
       The mean ratio over voiced frames (B,), NaN where a clip has none, and the fraction of the sounding
@@ -50,7 +63,16 @@ def harmonics_to_noise_ratio(
 
 
 def band(audio: Clips, sample_rate: int, lowest: float, highest: float) -> Float64[np.ndarray, "clips samples"]:
-    """The clips' parts between two frequencies (Hz), (B, L): others are set to zero, nothing is delayed."""
+    """The clips' parts between two frequencies: others are set to zero, and nothing is delayed.
+
+    Args:
+      audio: (B, L) float.
+      sample_rate: in Hz.
+      lowest, highest: the two frequencies in Hz; the highest does not belong to the band.
+
+    Returns:
+      (B, L).
+    """
     length = audio.shape[-1]
     spectrum = np.fft.rfft(np.asarray(audio, np.float64), 2 * length)  # zeros follow, so that no end meets the start
     frequency = np.fft.rfftfreq(2 * length, 1 / sample_rate)
@@ -58,7 +80,16 @@ def band(audio: Clips, sample_rate: int, lowest: float, highest: float) -> Float
 
 
 def level_above(audio: Clips, sample_rate: int, frequency: float) -> PerClip:
-    """Power above a frequency (Hz) in dB relative to that of the whole clip, (B,), never below `SILENCE_DB`."""
+    """Power from a frequency on, relative to that of the whole clip.
+
+    Args:
+      audio: (B, L) float.
+      sample_rate: in Hz.
+      frequency: in Hz.
+
+    Returns:
+      (B,) in dB, from `SILENCE_DB` to 0.
+    """
     power = np.abs(np.fft.rfft(np.asarray(audio, np.float64))) ** 2
     high = np.fft.rfftfreq(audio.shape[-1], 1 / sample_rate) >= frequency
     share = power[..., high].sum(axis=-1) / np.maximum(power.sum(axis=-1), 1e-20)
@@ -66,11 +97,18 @@ def level_above(audio: Clips, sample_rate: int, frequency: float) -> PerClip:
 
 
 def tone_in_silence(audio: Clips, sample_rate: int, frequency: float) -> PerClip:
-    """How far a tone (Hz) stands above its surroundings in each clip's silence, in dB (B,); noise alone gives 0.
+    """How far a tone stands above its surroundings in each clip's silence.
 
     Silence is what lies in frames of 64 ms that are 40 dB below the loudest. Their mean power in the three bins (16 Hz
-    each) around the tone is set beside the median of the bins that are 4 to 20 away. NaN for a clip without silence,
-    or with nothing in it.
+    each) around the tone is set beside the median of the bins that are 4 to 20 away.
+
+    Args:
+      audio: (B, L) float.
+      sample_rate: in Hz.
+      frequency: of the tone, in Hz.
+
+    Returns:
+      (B,) in dB, about 0 for noise alone; NaN for a clip without silence, or with nothing in it.
     """
     frames = _frames(audio, round(0.064 * sample_rate), round(0.016 * sample_rate))
     silent = _relative_level(frames) < -40.0
@@ -86,10 +124,19 @@ def tone_in_silence(audio: Clips, sample_rate: int, frequency: float) -> PerClip
 def log_mel_image(
     audio: Clips, sample_rate: int, num_mels: int = 40, range_db: float = 60.0
 ) -> Float64[np.ndarray, "clips frames {num_mels}"]:
-    """Log-mel spectrogram (B, frames, num_mels) in dB relative to each clip's maximum, from -range_db to 0.
+    """Log-mel spectrogram of each clip, relative to its maximum.
 
     Every clip is moved so that it starts with its first frame within 30 dB of the loudest, which makes the
     distance between two images independent of level and delay.
+
+    Args:
+      audio: (B, L) float.
+      sample_rate: in Hz.
+      num_mels: mel bands, from 60 Hz to half the sample rate, at most 7,600 Hz.
+      range_db: what lies this far below the maximum or deeper is set there.
+
+    Returns:
+      (B, frames, num_mels) in dB, from -range_db to 0, a frame each 10 ms.
     """
     power = librosa.feature.melspectrogram(
         y=_start_with_sound(np.asarray(audio, np.float64), sample_rate),

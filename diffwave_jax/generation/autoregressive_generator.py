@@ -101,9 +101,19 @@ class AutoregressiveGenerator(LoadedModel):
         *,
         length: int | None = None,
     ) -> Iterator[Streams]:
-        """The clips of `generate` piece by piece as tokens, for `self.code.decode`; without end if `length` is None.
+        """The clips of `generate` piece by piece as tokens, for `self.code.decode`.
 
-        The arguments and errors are those of `generate`.
+        Args:
+          n: number of clips.
+          seed: of their randomness.
+          temperature, top_p, prime: see `generate`.
+          length: samples of a clip, the prime's among them; None for output without end.
+
+        Yields:
+          The next samples of all clips, as many as one program makes.
+
+        Raises:
+          UserError: a number out of its range, a prime that the model cannot take, or weights that give no numbers.
         """
         n = check_count(n)
         sharpness = _sharpness(temperature, top_p)

@@ -10,7 +10,13 @@ def count(n_classes: int, n_speakers: int = 0) -> int:
 
 
 def join(word, speaker, n_classes: int):
-    """The label of class `word` (numbers or arrays) spoken by `speaker`."""
+    """The label of a class and a speaker.
+
+    Args:
+      word: the class, 0 to n_classes - 1; a number or an array.
+      speaker: who says it, from 0; a number or an array. 0 where speakers are not told apart.
+      n_classes: how many classes there are.
+    """
     return word + n_classes * speaker
 
 

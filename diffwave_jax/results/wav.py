@@ -65,7 +65,17 @@ def to_pcm(audio: np.ndarray, *, normalize: bool = False) -> tuple[np.ndarray, i
 
 
 def write(path: Path, samples: np.ndarray, sample_rate: int, record: Mapping) -> None:
-    """Writes (L,) int16 samples and `record`, as JSON in the comment; the file appears when complete."""
+    """Writes a WAV file with a record of what it is, as JSON in its comment; the file appears when complete.
+
+    Args:
+      path: the file; one that is there is replaced.
+      samples: (L,) int16.
+      sample_rate: in Hz.
+      record: how the clip was made; what JSON can hold.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
     contents = io.BytesIO()  # libsndfile itself does not tell of every byte that a full disk refuses
     with soundfile.SoundFile(contents, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as file:
         file.comment = json.dumps(record)
@@ -124,6 +134,11 @@ def read_recording(path: Path, sample_rate: int, length: int) -> np.ndarray:
     """Any recording as a model takes it: mono, resampled, zero-padded at its end to (length,) float32.
 
     What is odd about the file, such as that its end is missing, is logged.
+
+    Args:
+      path: a WAV file, or any other that libsndfile or ffmpeg reads.
+      sample_rate: the model's, in Hz.
+      length: samples of the model's clips.
 
     Raises:
       UserError: it cannot be read, is empty, is longer than the model's clips, or has samples that are no numbers.

@@ -16,6 +16,12 @@ def learning_rate(train: ConfigDict) -> optax.Schedule:
     "constant"; "drop", constant with one drop, as the released SaShiMi; "cosine", to 0 at the last step; "decay",
     constant but for the last `decay_steps`, which lead linearly to 0: until those begin, a run may be made longer.
     Each starts with a linear warm-up of `warmup_steps`.
+
+    Args:
+      train: a config's `train` section.
+
+    Raises:
+      UserError: there is no such schedule.
     """
     peak, warmup = train.learning_rate, train.warmup_steps
     if train.schedule == "constant":

@@ -121,7 +121,7 @@ TASKS = {"classification": ClassificationTask, "diffusion": DiffusionTask}
 
 
 def make_task(config: ConfigDict) -> Task:
-    """The task that `config.train.task` names."""
+    """The task that `config.train.task` names; UserError for another name, or a config that does not suit it."""
     if config.train.task not in TASKS:
         raise UserError(f"train.task must be one of {sorted(TASKS)}, got {config.train.task!r}")
     return TASKS[config.train.task](config)

@@ -40,15 +40,26 @@ class Schedule:
 
 
 def uniform(diffusion: Diffusion, steps: int, start: int) -> Schedule:
-    """`steps` trained levels, evenly spaced in t from `start` down to 0."""
+    """Trained levels, evenly spaced in t.
+
+    Args:
+      diffusion: the schedule the model was trained with.
+      steps: how many levels, 1 to `start + 1`.
+      start: the 0-based step of the noisiest; the least noisy is step 0.
+    """
     timesteps = np.rint(np.linspace(start, 0, steps))
     return _down_to_clean(timesteps, diffusion.alpha_bar[timesteps.astype(int)])
 
 
 def log_snr(diffusion: Diffusion, steps: int, start: int) -> Schedule:
-    """`steps` levels evenly spaced in log(signal / noise) from level `start` to level 0.
+    """Levels evenly spaced in log(signal / noise), as suits an exponential integrator.
 
-    The natural clock of an exponential integrator (DPM-Solver, arXiv 2206.00927, section 3.4).
+    DPM-Solver, arXiv 2206.00927, section 3.4.
+
+    Args:
+      diffusion: the schedule the model was trained with.
+      steps: how many levels, at least 1.
+      start: the 0-based step of the noisiest; the least noisy is step 0.
     """
     ends = _log_snr_of(diffusion.alpha_bar[[start, 0]])
     alpha_bar = _alpha_bar_of(np.linspace(ends[0], ends[1], steps))
@@ -60,6 +71,11 @@ def fast(diffusion: Diffusion, steps: int, start: int) -> Schedule:
 
     The paper gives one schedule for T = 200 and one for T = 50: taken is the noisier that the training schedule
     reaches. For another number of steps than six, its levels are interpolated in log(signal / noise).
+
+    Args:
+      diffusion: the schedule the model was trained with.
+      steps: how many levels, at least 1.
+      start: the 0-based step to start from, which must be the last, T - 1.
 
     Raises:
       UserError: the chain does not start from noise, or the training schedule stays below either schedule.
