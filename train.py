@@ -1,53 +1,6 @@
-"""Trains a model: python train.py --config configs/sashimi.py [--workdir DIR] [--config.SECTION.FIELD=VALUE ...].
+"""Trains a model; `python train.py --help` says how."""
 
-The same command continues a run that was stopped. With --config, --help shows that config's fields.
-"""
-
-from pathlib import Path
-
-import jax
-from absl import flags
-from ml_collections import config_flags
-
-from diffwave_jax import cli
-from diffwave_jax.allocator import keep_freed_memory
-from diffwave_jax.distributed import Cluster, joined
-from diffwave_jax.errors import UserError, printable
-from diffwave_jax.training.loop import Run
-from diffwave_jax.training.tensorboard import TensorBoard
-
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run, runs/NAME for configs/NAME.py; a run that is already there continues."
-)
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of many processes, found as SLURM, TPU or GKE say.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "One of many processes: HOST:PORT of the first one.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is, from 0.")
-PARTNER_TIMEOUT = flags.DEFINE_integer(
-    "partner_timeout", 100, "One of many processes: seconds without a sign of life from another before this one ends."
-)
-
-
-def main(_):
-    """Trains to the end, or until asked to stop."""
-    if CONFIG.value is None:
-        raise UserError("no config: give --config FILE, for example --config configs/small.py; --help lists the flags")
-    keep_freed_memory()
-    processes = (NUM_PROCESSES.value, PROCESS_ID.value)
-    with joined(Cluster(DISTRIBUTED.value, COORDINATOR.value, *processes, PARTNER_TIMEOUT.value)):
-        config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
-        listeners = []
-        if jax.process_index() == 0:
-            print(f"workdir: {printable(workdir)}", flush=True)
-            listeners = [cli.Console(config.train.num_steps), TensorBoard(workdir / "tensorboard")]
-        Run(config, workdir, listeners).train()
-
-
-def default_workdir() -> Path:
-    """The folder `runs/NAME` of the config file `NAME.py`."""
-    return Path("runs") / Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-
+from diffwave_jax.commands.train import command
 
 if __name__ == "__main__":
-    cli.run(main)
+    command()

@@ -31,10 +31,10 @@ def run(main: Callable[[list[str]], None]) -> None:
             sys.exit("stopped; the same command continues from what is saved")
 
     sys.argv[:] = spelled(sys.argv, "-", "_")  # in place: ml_collections looks for a config's fields there
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=lambda argv: _parse(argv, main.__module__))
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], module: str) -> list[str]:
     """The positional arguments of `argv`; an unknown flag, config file or config field ends in one line."""
     asked_for_help, argv = HELP & set(argv), [word for word in argv if word not in HELP]
     try:
@@ -47,7 +47,7 @@ def _parse(argv: list[str]) -> list[str]:
             raise
         _fail(line)
     if asked_for_help:
-        print(flag_help())
+        print(flag_help(module))
         sys.exit(0)
     return rest
 

@@ -14,10 +14,10 @@ INDENT = 28
 WIDTH = 110
 
 
-def flag_help() -> str:
-    """The running script's flags and the fields of the config that `--config` names, or of all configs."""
-    script = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
-    lines = [sys.modules["__main__"].__doc__ or "", "flags:"]
+def flag_help(module: str) -> str:
+    """The flags of a command's module and the fields of the config that `--config` names, or of all configs."""
+    script = flags.FLAGS.get_key_flags_for_module(module)
+    lines = [sys.modules[module].__doc__ or "", "flags:"]
     lines += [_flag(flag) for flag in script if "." not in flag.name]
     config = flags.FLAGS["config"].value
     if config is not None:

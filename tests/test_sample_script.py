@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 import diffwave_jax
-import sample
-from diffwave_jax import checkpoint
+from diffwave_jax import checkpoint, cli
+from diffwave_jax.commands import sample
 from diffwave_jax.config import to_dict
 from diffwave_jax.errors import UserError
 from diffwave_jax.results import wav
@@ -171,7 +171,7 @@ def test_python_and_the_command_line_make_the_same_clips(run_folder, tmp_path, a
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        sample.cli.guard(sample.main, sample.parse([*arguments, "--out", str(tmp_path / "out")]))
+        cli.guard(sample.main, sample.parse([*arguments, "--out", str(tmp_path / "out")]))
     said = capsys.readouterr().err
     assert ended.value.code == 2 and message in said
     assert said.startswith("error: ") and said.count("\n") == 1
@@ -179,7 +179,8 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, capsys):
 
 
 HOST = """
-import sys, jax, sample
+import sys, jax
+from diffwave_jax.commands import sample
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 sample.main(sample.parse(sys.argv[3:]))
 """

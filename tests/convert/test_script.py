@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-import convert_torch_ckpt
 from diffwave_jax import cli
+from diffwave_jax.commands import convert
 from diffwave_jax.convert.to_torch import write_torch
 from tests.helpers.torch_files import MODELS, random_contents
 
@@ -16,7 +16,7 @@ def original(tmp_path):
 def run(*arguments) -> int | None:
     """The script's exit status."""
     try:
-        return cli.guard(convert_torch_ckpt.main, convert_torch_ckpt.parse([str(argument) for argument in arguments]))
+        return cli.guard(convert.main, convert.parse([str(argument) for argument in arguments]))
     except SystemExit as end:
         return end.code
 

@@ -1,0 +1,70 @@
+"""Converts checkpoints of the original PyTorch code to ours, and back.
+
+python convert_torch_ckpt.py CHECKPOINT.pt OUT_DIR
+python convert_torch_ckpt.py --to-torch CHECKPOINT_DIR OUT.pt
+"""
+
+import argparse
+import sys
+
+from diffwave_jax import cli
+from diffwave_jax.convert.autoregressive import STEP_SIZES
+from diffwave_jax.convert.commands import convert_from_torch, convert_to_torch
+from diffwave_jax.tokens import CODES
+
+
+def main(options: argparse.Namespace) -> None:
+    """Converts, and says what was found and where it went."""
+    print(*convert(options), sep="\n")
+
+
+def convert(options: argparse.Namespace) -> list[str]:
+    """One conversion."""
+    if options.to_torch:
+        return convert_to_torch(options.source, options.target, ema=not options.raw_weights)
+    return convert_from_torch(
+        options.source,
+        options.target,
+        per_stage_length=options.per_stage_length,
+        optimizer=not options.weights_only,
+        dilation_cycle=options.dilation_cycle,
+        clip_length=options.length,
+        dt=options.dt,
+        code=options.code,
+    )
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help="PyTorch checkpoint (.pt); with --to-torch a run's folder or one checkpoint")
+    parser.add_argument("target", help="folder to write; with --to-torch the .pt file")
+    parser.add_argument("--to-torch", action="store_true", help="convert ours to PyTorch's")
+    parser.add_argument("--raw-weights", action="store_true", help="with --to-torch: not the averaged (EMA) weights")
+    parser.add_argument(
+        "--per-stage-length",
+        action="store_true",
+        help="cut each SaShiMi stage's l_max to its own length: same outputs, cheaper kernels, no optimizer state",
+    )
+    parser.add_argument("--weights-only", action="store_true", help="leave the optimizer state out")
+    parser.add_argument(
+        "--length", type=cli.positive, help="samples of a clip (default: what l_max allows; DiffWave 16000)"
+    )
+    parser.add_argument(
+        "--dilation-cycle", type=cli.positive, help="DiffWave's, where its number of layers is not 36 or 30"
+    )
+    parser.add_argument("--dt", choices=STEP_SIZES, help="of an autoregressive model: what inv_dt means")
+    parser.add_argument("--code", choices=CODES, help="of an autoregressive model: how audio became tokens")
+    options = parser.parse_args(arguments)
+    if options.to_torch:
+        for flag in ("per_stage_length", "weights_only", "length", "dilation_cycle", "dt", "code"):
+            if getattr(options, flag):
+                parser.error(f"--{flag.replace('_', '-')} is not for --to-torch")
+    if options.raw_weights and not options.to_torch:
+        parser.error("--raw-weights goes with --to-torch")
+    return options
+
+
+def command() -> None:
+    """Runs on the process's command line."""
+    sys.exit(cli.guard(main, parse(sys.argv[1:])))

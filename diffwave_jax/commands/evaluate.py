@@ -1,0 +1,114 @@
+"""Evaluates spoken digits: python evaluate.py SAMPLES_DIR [--reference sc09], or --checkpoint to sample first.
+
+python evaluate.py samples                                        FSDD as reference and the bundled classifier: offline
+python evaluate.py samples --reference sc09 --archive speech_commands_v0.02.tar.gz
+python evaluate.py --checkpoint runs/digits --n 1000
+
+The table is printed, and written with its data and a picture into --out.
+"""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+import diffwave_jax
+from diffwave_jax import cli
+from diffwave_jax.errors import UserError
+from diffwave_jax.evaluation.clips import Clips, read_folder, sample_clips
+from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
+from diffwave_jax.evaluation.reference import load_reference
+from diffwave_jax.evaluation.run import evaluate
+from diffwave_jax.evaluation.scores import PROTOCOLS
+from diffwave_jax.generation.loading import load_diffusion
+
+TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
+
+
+def main(options: argparse.Namespace) -> None:
+    """Gets the clips, scores them and prints the table."""
+    recogniser = load_classifier(options)
+    with cli.DownloadBar() as download, progress_bar("reference") as progress:
+        reference = load_reference(options.reference, recogniser, options.archive, progress, download.show)
+    clips = get_clips(options, recogniser)
+    with progress_bar("listening") as progress:
+        report = evaluate(
+            clips,
+            reference,
+            recogniser,
+            options.out,
+            protocol=options.protocol,
+            num_resamples=options.resamples,
+            progress=progress,
+        )
+    print(report.table())
+
+
+def load_classifier(options: argparse.Namespace) -> Recogniser:
+    """The classifier asked for, or the one that suits the reference."""
+    if options.classifier or options.reference != "sc09":
+        return load_recogniser(options.classifier)
+    if not TRAINED.is_dir():
+        raise UserError(
+            f"no classifier in {TRAINED}: train it first (python train.py --config configs/classifier.py "
+            f"--workdir {TRAINED}), or give --classifier"
+        )
+    return load_recogniser(TRAINED)
+
+
+def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
+    """Clips from the folder or the model that the command line names."""
+    if options.folder:
+        with progress_bar("reading") as progress:
+            return read_folder(options.folder, recogniser, progress)
+    if options.checkpoint:
+        model = load_diffusion(options.checkpoint)
+    else:
+        with cli.DownloadBar() as bar:
+            model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
+    with progress_bar("sampling") as progress:
+        return sample_clips(model, options.n, options.seed, recogniser, progress)
+
+
+@contextlib.contextmanager
+def progress_bar(name: str):
+    """Gives a callback (done, total) that moves a bar on a terminal, which goes away at the end."""
+    with tqdm(desc=name, leave=False, disable=not sys.stderr.isatty()) as bar:
+
+        def show(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def resamples(text: str) -> int:
+    """A number that gives an interval, or 0."""
+    if not text.isdigit() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of resamples; write 0, or 2 or more")
+    return int(text)
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", metavar="SAMPLES_DIR", type=Path, nargs="?", help="WAV files of any sample rate")
+    what.add_argument("--checkpoint", metavar="DIR", type=Path, help="a run to sample from")
+    what.add_argument("--pretrained", metavar="NAME", help="a released model to sample from")
+    parser.add_argument("--n", type=int, default=1000, help="clips to sample (1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
+    parser.add_argument("--reference", default="fsdd", help="real speech: sc09, fsdd or an archive's path (fsdd)")
+    parser.add_argument("--archive", default="", help="where sc09 or fsdd lies (sc09: downloaded; fsdd: bundled)")
+    parser.add_argument("--classifier", metavar="DIR", help=f"a classifier's run (sc09: {TRAINED}; else: bundled)")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="whose definitions (the papers')")
+    parser.add_argument("--resamples", type=resamples, default=200, help="of the bootstrap; 0 for no intervals (200)")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="for the results")
+    return parser.parse_args(arguments)
+
+
+def command() -> None:
+    """Runs on the process's command line."""
+    sys.exit(cli.guard(main, parse(sys.argv[1:])))
