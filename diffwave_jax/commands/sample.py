@@ -3,9 +3,12 @@
 python sample.py --n 16 --digit 7 --guidance 1.5 --out sevens     sixteen sevens
 python sample.py --interpolate 3 8 --n 9 --out between            from seed 3's first clip to seed 8's
 python sample.py --denoise noisy.wav --step 25 --out clean        a recording without its noise
+python sample.py --checkpoint RUN --prime start.wav --seconds 4   of an autoregressive model: how it goes on
 """
 
 import argparse
+import dataclasses
+import math
 import re
 import sys
 from pathlib import Path
@@ -13,31 +16,85 @@ from pathlib import Path
 import diffwave_jax
 from diffwave_jax import cli
 from diffwave_jax.distributed import Cluster, joined
-from diffwave_jax.errors import printable
+from diffwave_jax.errors import UserError, printable
 from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
-from diffwave_jax.generation.loading import load_diffusion
+from diffwave_jax.generation.loading import Model
 from diffwave_jax.generation.samplers import SAMPLERS
 from diffwave_jax.generation.settings import Settings
+from diffwave_jax.generation.stream_settings import StreamSettings
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import FolderReport, OutputOptions, generate_into, save_into
+
+# Flags that only one kind of model knows.
+FOR_DIFFUSION = (
+    *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps"),
+    *("interpolate", "denoise", "step"),
+)
+FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
 
 
 def main(options: argparse.Namespace) -> None:
     """Loads the model, makes the clips, says where they are."""
-    work = denoise if options.denoise else interpolate if options.interpolate else generate
     with joined(Cluster(detect=options.distributed)):
         model = load(options)
+        check_flags(model, options)
         with cli.ClipBar() as bar:
-            report = work(model, options, bar)
+            report = make(model, options, bar)
         tell(report)
 
 
-def load(options: argparse.Namespace) -> diffwave_jax.Generator:
+def load(options: argparse.Namespace) -> Model:
     """The model asked for; the bundled one if none is."""
     if options.checkpoint:
-        return load_diffusion(options.checkpoint)
+        return diffwave_jax.load(options.checkpoint)
     with cli.DownloadBar() as bar:
         return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
+
+
+def check_flags(model: Model, options: argparse.Namespace) -> None:
+    """UserError for a flag of the other kind of model."""
+    autoregressive = isinstance(model, diffwave_jax.AutoregressiveGenerator)
+    kind, other = ("an autoregressive", FOR_DIFFUSION) if autoregressive else ("a diffusion", FOR_AUTOREGRESSION)
+    for flag in other:
+        if getattr(options, flag) is not None:
+            raise UserError(f"--{flag.replace('_', '-')} is not for {kind} model, which this is: leave it out")
+
+
+def make(model: Model, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
+    """The clips asked for."""
+    if isinstance(model, diffwave_jax.AutoregressiveGenerator):
+        return predict(model, options, bar)
+    work = denoise if options.denoise else interpolate if options.interpolate else generate
+    return work(model, options, bar)
+
+
+def predict(model: diffwave_jax.AutoregressiveGenerator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
+    """Clips that are predicted sample by sample."""
+    return generate_into(
+        options.out,
+        model,
+        options.n,
+        stream_settings_of(options, model),
+        output_of(options),
+        batch_size=options.batch_size,
+        on_progress=bar.show,
+    )
+
+
+def stream_settings_of(options: argparse.Namespace, model: diffwave_jax.AutoregressiveGenerator) -> StreamSettings:
+    """The settings asked for; the model's own distribution and length where nothing is said."""
+    length = model.length if options.seconds is None else round(options.seconds * model.sample_rate)
+    settings = StreamSettings(
+        length=length,
+        seed=options.seed,
+        temperature=1.0 if options.temperature is None else options.temperature,
+        top_p=1.0 if options.top_p is None else options.top_p,
+    )
+    settings.check()
+    if options.prime is None:
+        return settings
+    prime = wav.read_prime(options.prime, model.sample_rate, length)
+    return dataclasses.replace(settings, prime=prime, prime_name=options.prime.name)
 
 
 def generate(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
@@ -53,11 +110,11 @@ def interpolate(model: diffwave_jax.Generator, options: argparse.Namespace, bar:
     settings = settings_of(options, model.config).of_clip(0, model.config.model.n_speakers)
     (seed_a, seed_b), step = options.interpolate, MIX_STEP if options.step is None else options.step
 
-    def make():
+    def mixtures():
         return model.interpolate(seed_a, seed_b, options.n, step, settings, on_step=bar.show_steps(options.n))
 
     origin = {"interpolated_seeds": f"{seed_a} to {seed_b}", "mixed_at_step": step}
-    return save_into(options.out, model, options.n, settings, make, output_of(options), origin)
+    return save_into(options.out, model, options.n, settings, mixtures, output_of(options), origin)
 
 
 def denoise(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
@@ -66,11 +123,11 @@ def denoise(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli
     settings = settings_of(options, model.config, start=step)
     recording = wav.read_recording(options.denoise, model.sample_rate, model.length)
 
-    def make():
+    def cleaned():
         return model.denoise(recording[None], step, settings, on_step=bar.show_steps(1))
 
     origin = {"denoised": options.denoise.name, "from_step": step}
-    return save_into(options.out, model, 1, settings, make, output_of(options), origin)
+    return save_into(options.out, model, 1, settings, cleaned, output_of(options), origin)
 
 
 def settings_of(options: argparse.Namespace, config, start: int | None = None) -> Settings:
@@ -124,6 +181,17 @@ def _span(part: str) -> tuple[int | str, ...]:
     return tuple(range(low, high + 1))
 
 
+def seconds(text: str) -> float:
+    """A time, for an option."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,6 +213,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")
     parser.add_argument("--guided-steps", nargs=2, type=int, metavar=("LOW", "HIGH"), help="only at these steps (all)")
+    predicted = parser.add_argument_group("of autoregressive models")
+    predicted.add_argument("--seconds", type=seconds, help="how long clips are, with the prime (as in training)")
+    predicted.add_argument("--temperature", type=float, help="above 0; below 1 for more probable samples (1)")
+    predicted.add_argument("--top-p", type=float, help="draw from the most probable, 0 to 1 of all together (1)")
+    predicted.add_argument("--prime", metavar="WAV", type=Path, help="a recording that clips go on from")
     parser.add_argument("--normalize", action="store_true", help="scale each clip to a peak of 0.95")
     parser.add_argument("--batch-size", type=cli.positive, help="clips at a time (what memory holds)")
     parser.add_argument("--overwrite", action="store_true", help="remove the clips that are in the folder first")

@@ -1,9 +1,10 @@
 """A trained autoregressive model in one object: what `diffwave_jax.load` returns for such a checkpoint."""
 
+import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,10 +16,13 @@ from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Network, uniforms
+from diffwave_jax.generation.batches import OnStep
 from diffwave_jax.generation.chain import clip_keys
-from diffwave_jax.generation.drawing import Sharpness, log_probability
+from diffwave_jax.generation.drawing import log_probability
 from diffwave_jax.generation.loaded_model import LoadedModel
-from diffwave_jax.generation.settings import check_count, check_seed
+from diffwave_jax.generation.progress import clip_bar
+from diffwave_jax.generation.settings import check_count
+from diffwave_jax.generation.stream_settings import StreamSettings
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.kernels.rounding import divide_up, round_up
 from diffwave_jax.models import AutoregressiveSaShiMi, stepping, weights
@@ -43,7 +47,7 @@ class Streams(NamedTuple):
     log_probability: Float32[np.ndarray, "streams samples"]
 
 
-class AutoregressiveGenerator(LoadedModel):
+class AutoregressiveGenerator(LoadedModel[StreamSettings]):
     """A network with its weights that predicts audio sample by sample; it makes and judges clips of any length.
 
     Args:
@@ -71,6 +75,10 @@ class AutoregressiveGenerator(LoadedModel):
         temperature: float = 1.0,
         top_p: float = 1.0,
         prime: Real[np.ndarray, "*clips primed"] | None = None,
+        *,
+        batch_size: int | None = None,
+        on_step: OnStep | None = None,
+        progress: bool = False,
     ) -> Float32[np.ndarray, "{n} samples"]:
         """Clips (n, length) float32 in [-1, 1]; clip i depends on the seed, i and the other arguments alone.
 
@@ -81,15 +89,65 @@ class AutoregressiveGenerator(LoadedModel):
           temperature: above 0; below 1 for more probable samples, 1 for the model's own distribution.
           top_p: in (0, 1]; each token is drawn from the fewest that are at least this probable together.
           prime: audio (P,) or (n, P) that the clips begin with, at the model's sample rate.
+          batch_size: clips at a time; None for what suits the devices.
+          on_step: called as `on_step(done, total)` in samples, now and then.
+          progress: show a bar.
 
         Raises:
           UserError: a number out of its range, a prime that the model cannot take, or weights that give no numbers.
         """
         length = self.length if length is None else length
-        if length < 1:
-            raise UserError(f"length is {length}; ask for at least 1 sample")
-        pieces = self.stream(n, seed, temperature, top_p, prime, length=length)
-        return self.code.decode(np.concatenate([piece.tokens for piece in pieces], axis=1))
+        settings = StreamSettings(length=length, seed=seed, temperature=temperature, top_p=top_p, prime=prime)
+        indices = range(_checked_count(n, prime))
+        with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
+            batches = self.clips(indices, settings, batch_size=batch_size, on_step=told)
+            return np.concatenate([audio for _, audio in batches])
+
+    def clips(
+        self,
+        indices: Sequence[int],
+        settings: StreamSettings,
+        *,
+        batch_size: int | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The clips of some indices, batch by batch, as soon as each is made.
+
+        Args:
+          indices: which clips, each at least 0.
+          settings: how they are made; they have a length.
+          batch_size, on_step: see `generate`.
+
+        Yields:
+          (b,) indices and their clips (b, length) float32.
+
+        Raises:
+          UserError: see `generate`.
+        """
+        self.check(settings)
+        assert settings.length is not None
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+        chosen = np.asarray(indices)
+        given = self._given(settings, chosen)
+        size = min(len(chosen), batch_size or self._most_streams())
+        starts = range(0, len(chosen), size)
+        for number, start in enumerate(starts):
+            # The last batch is filled up with copies of the last clip, so that the program's shape stays the same.
+            rows = np.minimum(np.arange(start, start + size), len(chosen) - 1)
+            pieces, done = [], number * settings.length
+            for piece in self._pieces(chosen[rows], given[rows], settings):
+                pieces.append(piece.tokens[: len(chosen) - start])
+                done += piece.tokens.shape[1]
+                if on_step is not None:
+                    on_step(done, len(starts) * settings.length)
+            yield chosen[start : start + size], self.code.decode(np.concatenate(pieces, axis=1))
+
+    def check(self, settings: StreamSettings) -> None:
+        """UserError if this model cannot make clips so."""
+        settings.check()
+        if settings.prime is not None:
+            self._check_prime(np.asarray(settings.prime), settings.length)
 
     def stream(
         self,
@@ -103,6 +161,8 @@ class AutoregressiveGenerator(LoadedModel):
     ) -> Iterator[Streams]:
         """The clips of `generate` piece by piece as tokens, for `self.code.decode`.
 
+        All go on together, in as much memory after an hour as at the start.
+
         Args:
           n: number of clips.
           seed: of their randomness.
@@ -115,11 +175,10 @@ class AutoregressiveGenerator(LoadedModel):
         Raises:
           UserError: a number out of its range, a prime that the model cannot take, or weights that give no numbers.
         """
-        n = check_count(n)
-        sharpness = _sharpness(temperature, top_p)
-        check_seed(seed)
-        given = self._prime_tokens(prime, n, length)
-        return self._pieces(clip_keys(seed, np.arange(n)), given, sharpness, length)
+        settings = StreamSettings(length=length, seed=seed, temperature=temperature, top_p=top_p, prime=prime)
+        indices = np.arange(_checked_count(n, prime))
+        self.check(settings)
+        return self._pieces(indices, self._given(settings, indices), settings)
 
     def nll(self, audio: Real[np.ndarray, "clips samples"]) -> Float[np.ndarray, " clips"]:
         """Negative log-likelihood (n,) of audio (n, L) in bits a sample, each given those before it in its clip.
@@ -151,25 +210,30 @@ class AutoregressiveGenerator(LoadedModel):
             raise UserError(f"audio has shape {audio.shape}; give finite samples (n, L), at least one")
         return self.code.encode(audio)
 
-    def _prime_tokens(self, prime: np.ndarray | None, n: int, length: int | None) -> np.ndarray:
-        """(n, P), P = 0 without a prime."""
-        if prime is None:
-            return np.zeros((n, 0), np.int32)
-        prime = np.atleast_2d(np.asarray(prime))
-        if prime.ndim != 2 or len(prime) not in (1, n):
-            raise UserError(f"prime has shape {prime.shape}; give (samples,), or ({n}, samples) for {n} clips")
-        if length is not None and prime.shape[1] > length:
-            raise UserError(f"the prime has {prime.shape[1]} samples, more than the {length} of a clip: cut it")
-        if self.config.model.code != "mu_law" and np.any(np.ptp(prime, axis=1) == 0):
+    def _check_prime(self, prime: np.ndarray, length: int | None) -> None:
+        if prime.ndim not in (1, 2) or not prime.size:
+            raise UserError(f"prime has shape {prime.shape}; give (samples,), or (n, samples) for n clips")
+        if length is not None and prime.shape[-1] > length:
+            raise UserError(f"the prime has {prime.shape[-1]} samples, more than the {length} of a clip: cut it")
+        if not np.all(np.isfinite(prime)):
+            raise UserError("the prime has samples that are not finite: give finite samples")
+        if self.config.model.code != "mu_law" and np.any(np.ptp(prime, axis=-1) == 0):
             raise UserError(
                 "the prime is silent, and this model hears recordings at their own range: give one with sound"
             )
-        return np.broadcast_to(self.encode(prime), (n, prime.shape[1]))
 
-    def _pieces(
-        self, keys: jax.Array, given: np.ndarray, sharpness: Sharpness | None, length: int | None
-    ) -> Iterator[Streams]:
+    def _given(self, settings: StreamSettings, indices: np.ndarray) -> np.ndarray:
+        """(n, P) the tokens that clips of these indices begin with, P = 0 without a prime."""
+        if settings.prime is None:
+            return np.zeros((len(indices), 0), np.int32)
+        tokens = self.encode(np.atleast_2d(settings.prime))
+        if len(tokens) == 1:
+            return np.broadcast_to(tokens, (len(indices), tokens.shape[1]))
+        return tokens[indices]
+
+    def _pieces(self, indices: np.ndarray, given: np.ndarray, settings: StreamSettings) -> Iterator[Streams]:
         """All streams at once: pieces of those that do not fit a batch wait for each other."""
+        length, sharpness, keys = settings.length, settings.sharpness, clip_keys(settings.seed, indices)
         n, period = len(keys), self._period
         size = min(round_up(n, self._streams.num_devices), self._most_streams())
         wanted = CHUNK if length is None else min(length, CHUNK)
@@ -241,21 +305,19 @@ class AutoregressiveGenerator(LoadedModel):
         return network
 
 
+def _checked_count(n: int, prime: np.ndarray | None) -> int:
+    """`n` as a number of clips, as many as there are primes if each has its own."""
+    if prime is not None and np.ndim(prime) == 2 and len(prime) not in (1, check_count(n)):
+        raise UserError(f"prime has shape {np.shape(prime)}; give (samples,), or ({n}, samples) for {n} clips")
+    return check_count(n)
+
+
 def _known(given: np.ndarray, done: int, samples: int) -> np.ndarray:
     """(samples, n): the given tokens (n, P) from sample `done` on, and `DRAWN`."""
     known = np.full((samples, len(given)), DRAWN, np.int32)
     piece = given[:, done : done + samples]
     known[: piece.shape[1]] = piece.T
     return known
-
-
-def _sharpness(temperature: float, top_p: float) -> Sharpness | None:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise UserError(f"temperature is {temperature}; it must be above 0, 1 for the model's own distribution")
-    if not 0 < top_p <= 1:
-        raise UserError(f"top_p is {top_p}; it must be above 0 and at most 1, which keeps all tokens")
-    plain = temperature == 1 and top_p == 1
-    return None if plain else Sharpness(jnp.float32(temperature), jnp.float32(top_p))
 
 
 @functools.partial(jit, static_argnums=0)

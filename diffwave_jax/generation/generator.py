@@ -28,7 +28,7 @@ from diffwave_jax.models.compiling import jit
 DENOISE_STEP, MIX_STEP = 25, 50  # of 200: where a recording enters the chain, and where two clips are mixed
 
 
-class Generator(LoadedModel):
+class Generator(LoadedModel[Settings]):
     """A network with its weights and its diffusion process.
 
     Args:

@@ -1,7 +1,8 @@
 """What every loaded model is: a config, and the weights of the network that it describes."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,23 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.batches import OnStep
 from diffwave_jax.models import build, weights
 
 
-class LoadedModel:
-    """A network with its weights.
+class Recorded(Protocol):
+    """How clips are made, in so far as each clip's record says it."""
+
+    def on_record(self, index: int, config: ConfigDict) -> dict[str, Any]:
+        """What of these settings goes with clip `index` of a config's model."""
+        ...
+
+
+How = TypeVar("How", bound=Recorded)
+
+
+class LoadedModel(Generic[How]):
+    """A network with its weights, which makes clips as settings of its own kind say.
 
     Args:
       config: the run's config.
@@ -33,6 +46,16 @@ class LoadedModel:
     def __reduce__(self) -> tuple:
         """Config and weights alone are pickled and copied: compiled programs belong to a process."""
         return type(self), (self.config, jax.device_get(self._params))
+
+    def check(self, settings: How) -> None:
+        """UserError if this model cannot make clips so."""
+        raise NotImplementedError
+
+    def clips(
+        self, indices: Sequence[int], settings: How, *, batch_size: int | None = None, on_step: OnStep | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Indices (b,) and their clips (b, L), batch by batch, as soon as each is made."""
+        raise NotImplementedError
 
     @property
     def sample_rate(self) -> int:

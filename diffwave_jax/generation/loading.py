@@ -35,5 +35,5 @@ def load_diffusion(path: str | Path, *, ema: bool = True) -> Generator:
     """The model of a checkpoint, which must be a diffusion model; arguments and errors as `load`."""
     model = load(path, ema=ema)
     if not isinstance(model, Generator):
-        raise UserError(f"{path} holds an autoregressive model: it is used from Python, see docs/autoregressive.md")
+        raise UserError(f"{path} holds an autoregressive model, where a diffusion model is asked for")
     return model

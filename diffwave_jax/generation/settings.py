@@ -129,6 +129,22 @@ class Settings:
         digit, speaker = self.digit_of(index), self.speaker_of(index, n_speakers)
         return labels.count(n_classes, n_speakers) if digit is None else labels.join(digit, speaker or 0, n_classes)
 
+    def on_record(self, index: int, config: ConfigDict) -> dict:
+        """What of these settings goes with clip `index` of a config's model."""
+        names = speaker_names(config)
+        speaker = self.speaker_of(index, len(names))
+        return {
+            "digit": self.digit_of(index),
+            **({} if speaker is None else {"speaker": names[speaker]}),
+            "seed": self.seed,
+            "sampler": self.sampler,
+            "steps": self.steps,
+            "eta": self.eta,
+            "guidance": self.guidance,
+            **({} if self.noise_scale == 1 else {"noise_scale": self.noise_scale}),
+            **({"guided_steps": list(self.guided_steps)} if self.guided_steps else {}),
+        }
+
     def guidance_at(self, timesteps: Real[ArrayLike, " steps"]) -> Float64[np.ndarray, " steps"]:
         """The guidance scale (S,) at diffusion steps (S,)."""
         lowest, highest = self.guided_steps or (-math.inf, math.inf)

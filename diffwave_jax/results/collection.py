@@ -9,8 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from diffwave_jax.files import check_replaceable, make_folder
-from diffwave_jax.generation.choices import speaker_names
 from diffwave_jax.generation.generator import Generator
+from diffwave_jax.generation.loaded_model import How, LoadedModel
 from diffwave_jax.generation.settings import Settings, check_count
 from diffwave_jax.results import folder as clips_folder
 from diffwave_jax.results import wav
@@ -57,9 +57,9 @@ class FolderReport:
 
 def generate_into(
     folder: Path,
-    generator: Generator,
+    generator: LoadedModel[How],
     n: int,
-    settings: Settings,
+    settings: How,
     options: OutputOptions = AS_THEY_ARE,
     *,
     batch_size: int | None = None,
@@ -150,35 +150,22 @@ def _clear(folder: Path) -> None:
     _wait_for_all("folder cleared")
 
 
-def _records(generator: Generator, n: int, settings: Settings, options: OutputOptions) -> list[dict]:
+def _records(generator: LoadedModel[How], n: int, settings: How, options: OutputOptions) -> list[dict]:
     """What goes with each of `n` clips, so that it could be made again."""
     config = generator.config
-    names, model = speaker_names(config), f"{config.model.name} {generator.fingerprint}"
+    model = f"{config.model.name} {generator.fingerprint}"
     return [
-        {
-            "index": index,
-            "digit": settings.digit_of(index),
-            **({} if (speaker := settings.speaker_of(index, len(names))) is None else {"speaker": names[speaker]}),
-            "model": model,
-            "seed": settings.seed,
-            "sampler": settings.sampler,
-            "steps": settings.steps,
-            "eta": settings.eta,
-            "guidance": settings.guidance,
-            **({} if settings.noise_scale == 1 else {"noise_scale": settings.noise_scale}),
-            **({"guided_steps": list(settings.guided_steps)} if settings.guided_steps else {}),
-            "normalized": options.normalize,
-        }
+        {"index": index, **settings.on_record(index, config), "model": model, "normalized": options.normalize}
         for index in range(check_count(n))
     ]
 
 
-def _write(folder: Path, generator: Generator, records: Sequence[Mapping], audio: np.ndarray) -> None:
+def _write(folder: Path, generator: LoadedModel, records: Sequence[Mapping], audio: np.ndarray) -> None:
     for record, clip in zip(records, audio, strict=True):
         clips_folder.write_clip(folder, record, clip, generator.sample_rate)
 
 
-def _finish(folder: Path, generator: Generator, n: int, made: Sequence[int]) -> FolderReport:
+def _finish(folder: Path, generator: LoadedModel, n: int, made: Sequence[int]) -> FolderReport:
     """Picture, gallery and report, by the first host, once every host has written its clips.
 
     What counts is in the folder now: somebody may have removed clips meanwhile.

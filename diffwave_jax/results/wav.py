@@ -143,15 +143,44 @@ def read_recording(path: Path, sample_rate: int, length: int) -> np.ndarray:
     Raises:
       UserError: it cannot be read, is empty, is longer than the model's clips, or has samples that are no numbers.
     """
-    seconds = length / sample_rate + SPARE_SECONDS
+    found = _found(path, length / sample_rate)
+    mono = librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=sample_rate)
+    if len(mono) > length:
+        raise UserError(
+            f"{path} lasts {_lasts(found, length / sample_rate)}; this model's clips last "
+            f"{length / sample_rate:.2f} s: cut it"
+        )
+    return np.pad(mono, (0, length - len(mono)))
+
+
+def read_prime(path: Path, sample_rate: int, length: int) -> np.ndarray:
+    """A recording that clips of `length` samples are to begin with: mono, (P,) float32, P < length.
+
+    Raises:
+      UserError: it cannot be read, has another sample rate, or leaves nothing to add.
+    """
+    found = _found(path, length / sample_rate)
+    if found.sample_rate != sample_rate:
+        raise UserError(f"{path} has {found.sample_rate} samples a second; this model takes {sample_rate}: resample it")
+    if len(found.samples) >= length:
+        raise UserError(
+            f"{path} lasts {_lasts(found, length / sample_rate)}, and the clips are to last "
+            f"{length / sample_rate:.2f} s with it: cut it, or ask for longer ones"
+        )
+    return found.samples
+
+
+def _found(path: Path, seconds: float) -> recording.Recording:
+    """What a file holds of audio that should last no more than so many seconds; what is odd about it is logged."""
     try:
-        found = recording.read(path, seconds)
+        found = recording.read(path, seconds + SPARE_SECONDS)
     except recording.CorruptClipError as error:
         raise UserError(f"{path} cannot be read as audio ({error}): give a WAV file") from error
     for remark in found.remarks:
         _log.warning(printable(f"{path} {remark}"))
-    mono = librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=sample_rate)
-    if len(mono) > length:
-        lasts = f"{found.seconds:.2f} s" if found.seconds < seconds - 1 else "over a minute"
-        raise UserError(f"{path} lasts {lasts}; this model's clips last {length / sample_rate:.2f} s: cut it")
-    return np.pad(mono, (0, length - len(mono)))
+    return found
+
+
+def _lasts(found: recording.Recording, seconds: float) -> str:
+    """How long a recording lasts, which was read for little more than `seconds`."""
+    return f"{found.seconds:.2f} s" if found.seconds < seconds + SPARE_SECONDS - 1 else "over a minute"
