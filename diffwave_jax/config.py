@@ -76,6 +76,7 @@ def data_section() -> ConfigDict:
             "trim_db": 0.0,  # cut leading and trailing parts this far below the peak; 0 leaves them
             "rms": 0.0,  # scale clips to this RMS where their peak allows; 0 leaves them
             "fade": 0,  # fade clips in and out over this many samples; 0 leaves their ends
+            "windows": False,  # source "folder": cut each file into as many clips as it fills, for music
             "shift": 0,  # augmentation: largest random shift, in samples
             "gain": (1.0, 1.0),  # augmentation: range of a random factor
         }
@@ -86,18 +87,23 @@ def train_section() -> ConfigDict:
     """Optimiser, batch, logging and checkpoints."""
     return ConfigDict(
         {
-            "task": "diffusion",
+            "task": "diffusion",  # or "classification" or "autoregression"
             "num_steps": 800_000,
             "batch_size": 12,  # over all devices and hosts
             "accumulate": 1,  # micro-batches per step
             "learning_rate": 2e-4,
-            "schedule": "constant",  # or "drop", "cosine" or "decay"
+            "state_learning_rate": config_dict.placeholder(float),  # of S4's dt, A, P, Q and B; None for the same
+            "weight_decay": 0.0,  # decoupled, as AdamW's; not of those, nor of biases and norms inside the stages
+            "schedule": "constant",  # or "drop", "cosine", "decay" or "plateau"
             "drop_step": 500_000,  # "drop": from here on times drop_factor
-            "drop_factor": 0.2,
+            "drop_factor": 0.2,  # of "plateau" too
+            "patience": 20,  # "plateau": it drops after more validations than this without a better loss
             "decay_steps": 1000,  # "decay": the last ones, over which it falls to 0
             "warmup_steps": 0,
             "clip_norm": 0.0,  # largest global gradient norm; 0 for no clipping
             "ema_decay": 0.0,  # 0 for no EMA
+            "start_token": True,  # "autoregression": the first sample is predicted too; else clips have one more
+            "count_padding": False,  # "autoregression": zeros that fill up shorter clips count in the loss
             "label_dropout": 0.1,  # share of labels hidden from a conditional network
             "spread_steps": False,  # a batch's diffusion steps evenly spread instead of independent of each other
             # Errors at step t are weighted by alpha_bar[t] ** -step_weight_power: 0 as in DDPM, 1 as in v-prediction.

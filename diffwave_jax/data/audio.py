@@ -1,5 +1,8 @@
 """One clip: from a recording's samples to `length` int16 samples, and from those to floats."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import librosa
 import numpy as np
 
@@ -9,12 +12,31 @@ SCALE = 32768.0
 TRIM_FRAME_SECONDS = 0.032
 
 
-def fit(samples: np.ndarray, spec: DataSpec) -> tuple[np.ndarray, int]:
-    """Trims, cuts, levels, fades and zero-pads float audio `(n,)` as a spec says.
+class Fitted(NamedTuple):
+    """One clip of the right length.
 
-    Returns:
-      int16 samples `(spec.length,)`, and how many of them lay outside [-1, 1] and were clipped.
+    Attributes:
+      samples: int16 `(spec.length,)`.
+      clipped: how many of them lay outside [-1, 1] and were clipped.
+      recorded: how many come from the recording; zeros follow.
     """
+
+    samples: np.ndarray
+    clipped: int
+    recorded: int
+
+
+def windows(samples: np.ndarray, spec: DataSpec) -> Iterator[np.ndarray]:
+    """The parts of a recording `(n,)` that become a clip each: the whole, or with `spec.windows` what fills one."""
+    if not spec.windows:
+        yield samples
+        return
+    for start in range(0, len(samples) - spec.length + 1, spec.length):
+        yield samples[start : start + spec.length]
+
+
+def fit(samples: np.ndarray, spec: DataSpec) -> Fitted:
+    """Trims, cuts, levels, fades and zero-pads float audio `(n,)` as a spec says."""
     if spec.trim_db:
         samples = trim(samples, spec)
     samples = samples[: spec.length]
@@ -24,7 +46,7 @@ def fit(samples: np.ndarray, spec: DataSpec) -> tuple[np.ndarray, int]:
         samples = fade(samples, spec.fade)
     clipped = int(np.count_nonzero(np.abs(samples) > 1))
     samples = np.clip(np.round(samples * SCALE), -SCALE, SCALE - 1).astype(np.int16)
-    return np.pad(samples, (0, spec.length - len(samples))), clipped
+    return Fitted(np.pad(samples, (0, spec.length - len(samples))), clipped, len(samples))
 
 
 def trim(samples: np.ndarray, spec: DataSpec) -> np.ndarray:

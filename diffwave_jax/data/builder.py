@@ -30,9 +30,9 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Read:
-    """What came of a file: its clip `samples` (None for none), of which some were `clipped`, and what to tell."""
+    """What came of a file: its clips, of which some samples were `clipped`, and what to tell."""
 
-    samples: np.ndarray | None
+    clips: tuple[audio.Fitted, ...] = ()
     clipped: int = 0
     remark: str = ""
 
@@ -83,6 +83,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "label": tfds.features.ClassLabel(),
             "speaker": tfds.features.Text(),
             "name": tfds.features.Text(),
+            "recorded": np.int32,
         }
         return tfds.core.DatasetInfo(
             builder=self, description=self.description, features=tfds.features.FeaturesDict(features)
@@ -106,10 +107,12 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for start in range(0, len(clips), CHUNK):
                 chunk = clips[start : start + CHUNK]
                 for clip, found in zip(chunk, pool.map(self._read, chunk), strict=True):
-                    self._note(clip, found)
-                    if found.samples is not None:
-                        example = _example(clip, labels[clip.label], found.samples)
-                        digest.update(b"%s\0%d\0%s" % (example["name"], example["label"], found.samples.tobytes()))
+                    self._note(split, clip, found)
+                    for number, fitted in enumerate(found.clips):
+                        example = _example(clip, labels[clip.label], fitted)
+                        if number:
+                            example["name"] += b"#%d" % number
+                        digest.update(b"%s\0%d\0%s" % (example["name"], example["label"], fitted.samples.tobytes()))
                         yield example["name"], example
         self._finish(split, clips, digest.hexdigest())
 
@@ -117,19 +120,23 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         try:
             samples, remarks = self.source.read(clip, self._spec)
         except CorruptClipError as error:
-            return _Read(None, remark=str(error))
-        fitted, clipped = audio.fit(samples, self._spec)
+            return _Read(remark=str(error))
+        clips = tuple(audio.fit(window, self._spec) for window in audio.windows(samples, self._spec))
+        if not clips:
+            return _Read(remark=f"its {len(samples)} samples do not fill a window of {self._spec.length}")
+        clipped = sum(clip.clipped for clip in clips)
         if clipped > CLIPPED_CLIP * len(samples):
             remarks = (*remarks, f"{clipped} samples lie beyond full scale and are clipped")
-        return _Read(fitted, clipped, "; ".join(remarks))
+        return _Read(clips, clipped, "; ".join(remarks))
 
-    def _note(self, clip: ClipFile, found: _Read) -> None:
+    def _note(self, split: str, clip: ClipFile, found: _Read) -> None:
         report = self._report
-        if found.samples is None:
+        if not found.clips:
             report.skipped[clip.name] = found.remark
         elif found.remark:
             report.remarks[clip.name] = found.remark
-        report.samples += self._spec.length if found.samples is not None else 0
+        report.sizes[split] = report.sizes.get(split, 0) + len(found.clips)
+        report.samples += self._spec.length * len(found.clips)
         report.clipped += found.clipped
         self._done += 1
         if self._progress:
@@ -144,7 +151,6 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f"{report.skipped[skipped[0]]}"
             )
         report.fingerprints[split] = fingerprint
-        report.sizes[split] = len(clips) - len(skipped)
         report.write(Path(self.data_path))
 
 
@@ -164,12 +170,13 @@ class AudioFolder(ClipBuilder):
     source = folder
 
 
-def _example(clip: ClipFile, label: int, samples: np.ndarray) -> dict:
+def _example(clip: ClipFile, label: int, fitted: audio.Fitted) -> dict:
     return {
-        "audio": samples,
+        "audio": fitted.samples,
         "label": label,
         "speaker": name_bytes(clip.speaker),
         "name": name_bytes(clip.name),
+        "recorded": fitted.recorded,
     }
 
 

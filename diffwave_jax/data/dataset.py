@@ -28,7 +28,7 @@ from diffwave_jax.files import cannot_write, make_folder, writing
 from diffwave_jax.models import labels
 
 BUILDERS = {"speech_commands": SC09, "folder": AudioFolder}
-FORMAT = 2  # of what is kept: preparations of before are not looked at
+FORMAT = 3  # of what is kept: preparations of before are not looked at
 
 _log = logging.getLogger(__name__)
 
@@ -78,14 +78,17 @@ class Dataset:
         return len(self.classes)
 
     def read(self, indices: Sequence[int]) -> dict:
-        """Several clips: `{"audio": float32 (n, length) in [-1, 1), "label": int32 (n,)}`.
+        """Several clips: `{"audio": float32 (n, length) in [-1, 1), "label": int32 (n,), "recorded": int32 (n,)}`.
 
-        Labels are classes, or with `speakers` what `diffwave_jax.models.labels` says; UserError for another speaker.
+        `recorded` counts the samples before the zeros that fill up a shorter clip. Labels are classes, or with
+        `speakers` what `diffwave_jax.models.labels` says; UserError for another speaker.
         """
         with self._damage_named():
             clips = self._records.__getitems__([int(index) for index in indices])
         audio = np.array([clip["audio"] for clip in clips], np.int16).reshape(-1, self.length)
-        return {"audio": to_float(audio), "label": np.array([self._label(clip) for clip in clips], np.int32)}
+        label = np.array([self._label(clip) for clip in clips], np.int32)
+        recorded = np.array([clip["recorded"] for clip in clips], np.int32)
+        return {"audio": to_float(audio), "label": label, "recorded": recorded}
 
     def _label(self, clip: dict) -> int:
         if not self.speakers:

@@ -8,7 +8,15 @@ import numpy as np
 from diffwave_jax import recording
 from diffwave_jax.data.listing import Files
 from diffwave_jax.data.spec import DataSpec
-from diffwave_jax.data.splits import ClipFile, Splits, has_lists, is_list, split_by_lists, split_by_name
+from diffwave_jax.data.splits import (
+    ClipFile,
+    Splits,
+    has_lists,
+    is_list,
+    split_by_lists,
+    split_by_name,
+    split_in_order,
+)
 from diffwave_jax.errors import UserError
 
 # libsndfile's formats by their usual suffixes, and those that librosa opens where ffmpeg is installed.
@@ -45,8 +53,9 @@ def find(files: Files, spec: DataSpec) -> tuple[tuple[str, ...], Splits, list[st
     classes = _in_order(found, spec.classes) if labelled else (UNLABELLED,)
     labels = parents if labelled else [UNLABELLED] * len(names)
     clips = [ClipFile(name, files.paths[name], label) for name, label in zip(names, labels, strict=True)]
-    splits, remarks = split_by_lists(clips, files) if has_lists(files) else (split_by_name(clips), [])
-    return classes, splits, remarks
+    if has_lists(files):
+        return classes, *split_by_lists(clips, files)
+    return classes, split_in_order(clips) if spec.windows else split_by_name(clips), []
 
 
 def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -54,7 +63,7 @@ def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
 
     Raises `CorruptClipError` where it cannot be read.
     """
-    seconds = None if spec.trim_db else spec.length / spec.sample_rate + SPARE_SECONDS
+    seconds = None if spec.trim_db or spec.windows else spec.length / spec.sample_rate + SPARE_SECONDS
     found = recording.read(clip.path, seconds)
     samples = librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=spec.sample_rate)
     return samples, found.remarks

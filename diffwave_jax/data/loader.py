@@ -27,7 +27,7 @@ def make_loader(
     shuffle: bool = True,
     prefetch: int = 4,
 ) -> "Loader":
-    """Iterates over `{"audio": float32 (B, L) in [-1, 1], "label": int32 (B,)}`, B = batch_size / processes.
+    """Iterates over the clips of `Dataset.read`, B = batch_size / processes at a time.
 
     Global batch k is the same clips in the same order, with the same augmentation, whatever the number of
     processes; each gets a contiguous part. Epochs follow each other within a batch, so none loses a clip. The stream of
@@ -133,14 +133,16 @@ class _ReadClips:
         batch = self._dataset.read([cast(int, self._order[place]) for place in places])
         if self._shift or self._gain != (1.0, 1.0):
             for row, place in enumerate(places):
-                batch["audio"][row] = self._augment(batch["audio"][row], place)
+                audio, offset = self._augment(batch["audio"][row], place)
+                batch["audio"][row] = audio
+                batch["recorded"][row] = np.clip(batch["recorded"][row] + offset, 0, len(audio))
         return batch
 
-    def _augment(self, audio: np.ndarray, place: int) -> np.ndarray:
-        """Depends on the seed and the clip's place in the run only, so resuming repeats it."""
+    def _augment(self, audio: np.ndarray, place: int) -> tuple[np.ndarray, int]:
+        """The clip and its shift; depends on the seed and the clip's place in the run only, so resuming repeats it."""
         rng = np.random.default_rng((self._seed, place))
         offset = int(rng.integers(-self._shift, self._shift, endpoint=True))
-        return np.clip(shifted(audio, offset) * np.float32(rng.uniform(*self._gain)), -1, 1)
+        return np.clip(shifted(audio, offset) * np.float32(rng.uniform(*self._gain)), -1, 1), offset
 
 
 def _whole(value: object) -> int:

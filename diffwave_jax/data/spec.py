@@ -27,6 +27,8 @@ class DataSpec:
       rms: root mean square every clip is scaled to, as far as its peak allows; 0 keeps the level.
       fade: samples over which every clip fades in and out, so that no trimmed or padded end is a click; 0 for not at
         all.
+      windows: every file is cut into as many clips as it fills, and what is left over at its end is dropped; otherwise
+        a file is one clip (`folder` only).
       classes: the words to keep, in the order of their labels (`speech_commands` only).
       data_dir: folder of the prepared clips; `None` for the user's cache folder.
     """
@@ -38,6 +40,7 @@ class DataSpec:
     trim_db: float = 0.0
     rms: float = 0.0
     fade: int = 0
+    windows: bool = False
     classes: tuple[str, ...] = DIGITS
     data_dir: str | None = None
 
@@ -55,6 +58,9 @@ class DataSpec:
         _check(_is_number(self.rms) and 0 <= self.rms < 1, "rms", self.rms, "0 (off) or a level below 1")
         _check(all(isinstance(word, str) for word in self.classes), "classes", self.classes, "words")
         _check(len(set(self.classes)) == len(self.classes) > 0, "classes", self.classes, "distinct words")
+        _check(isinstance(self.windows, bool), "windows", self.windows, "True or False")
+        _check(self.source == "folder" or not self.windows, "windows", self.windows, "False but for source 'folder'")
+        _check(not (self.windows and self.trim_db), "trim_db", self.trim_db, "0 where files are cut into windows")
         _check(bool(self.archive) or self.source != "folder", "archive", self.archive, "a folder of audio")
 
     @classmethod

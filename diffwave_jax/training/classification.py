@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from ml_collections import ConfigDict
@@ -31,6 +32,10 @@ class ClassificationTask:
         network = build(self._model, rngs=rngs)
         assert isinstance(network, Classifier)  # the model's name was checked
         return network
+
+    def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Audio and labels as they are."""
+        return {"audio": clips["audio"], "label": clips["label"]}
 
     def loss(self, network: Classifier, batch: dict, key: jax.Array) -> tuple[jax.Array, dict]:
         """Cross entropy after augmentation; see `Task.loss`."""

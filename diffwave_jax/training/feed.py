@@ -11,7 +11,7 @@ from diffwave_jax.data import Dataset, make_loader, open_dataset
 from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.step import shardings
-from diffwave_jax.training.tasks import Batch
+from diffwave_jax.training.tasks import Batch, make_task
 
 VALIDATION_CLIPS = 64  # the same ones every time
 
@@ -44,11 +44,12 @@ class Feed:
         report: Callable[[str], None] = lambda line: None,
     ):
         self._mesh = mesh
+        self._prepare = make_task(config).prepare
         self._report = report
         self._batch_size = config.train.batch_size
         _check_batch_size(config, mesh)
         self.dataset = open_dataset(config.data, "train", progress=progress, on_download=on_download)
-        _check_classes(config.model.n_classes, self.dataset)
+        _check_classes(config.model.get("n_classes", 0), self.dataset)
         self._batches = make_loader(
             self.dataset,
             batch_size=self._batch_size,
@@ -61,7 +62,7 @@ class Feed:
 
     def next(self, stop: bool = False) -> Batch:
         """The next global batch, with word of whether this process was asked to stop."""
-        return global_batch(next(self._batches), self._mesh, stop=stop)
+        return global_batch(self._prepare(next(self._batches)), self._mesh, stop=stop)
 
     def position(self) -> dict:
         """Where the next batch starts, the same in every process."""
@@ -84,12 +85,12 @@ def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:
     They are its first 64 or as many more as fill whole training batches, from the start again where it has fewer.
     """
     dataset = open_dataset(config.data, "validation")
-    size = config.train.batch_size
+    size, prepare = config.train.batch_size, make_task(config).prepare
     share, process = size // jax.process_count(), jax.process_index()
     batches = []
     for start in range(0, VALIDATION_CLIPS, size):
         places = start + share * process + np.arange(share)
-        batches.append(global_batch(dataset.read(places % len(dataset)), mesh, start=start))
+        batches.append(global_batch(prepare(dataset.read(places % len(dataset))), mesh, start=start))
     return batches
 
 
@@ -111,7 +112,7 @@ def global_batch(local: dict[str, np.ndarray], mesh: Mesh, *, start: int = 0, st
     """Global arrays of this process's clips and everyone else's; see `Task` for what a batch holds.
 
     Args:
-      local: this process's `audio` and `label`.
+      local: this process's clips, as `Task.prepare` gives them.
       mesh: from `data_mesh`.
       start: the place of the batch's first clip.
       stop: whether this process was asked to stop.

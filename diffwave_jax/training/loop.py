@@ -1,6 +1,7 @@
 """The training run: from a config and a folder to a trained checkpoint, through any number of interruptions."""
 
 import contextlib
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from diffwave_jax.config_check import check_config
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import check_plain
 from diffwave_jax.models import weights
+from diffwave_jax.training import plateau
 from diffwave_jax.training.feed import Feed, data_mesh, named_classes, validation_batches
 from diffwave_jax.training.listener import Listener, Listeners
 from diffwave_jax.training.lock import check_unused, only_run
 from diffwave_jax.training.meter import Meter, finite, means
 from diffwave_jax.training.optimizer import learning_rate, make_optimizer
-from diffwave_jax.training.preview import Preview
+from diffwave_jax.training.preview import Preview, make_preview
 from diffwave_jax.training.run_checkpoints import RunCheckpoints
 from diffwave_jax.training.step import TrainState, init_state, make_train_step, make_validation, shardings
 from diffwave_jax.training.stop import StopRequest
@@ -48,7 +50,7 @@ class Run:
         self._task = make_task(config)
         self._optimizer = make_optimizer(train)
         self._graph, self._shapes = weights.abstract(self._network)
-        self._preview = Preview(config) if train.sample_every else None
+        self._preview = make_preview(config) if train.sample_every else None
         self._feed = Feed(
             config,
             self._mesh,
@@ -63,6 +65,10 @@ class Run:
         self._in_flight: tuple[int, Metrics] | None = None
         self._others_asked = False
         self._validate = make_validation(self._task, self._graph, mesh=self._mesh)
+        self._after_validation = jax.jit(
+            functools.partial(plateau.validated, patience=train.patience, drop=train.drop_factor),
+            out_shardings=shardings(self._mesh)[0],
+        )
         self._step = make_train_step(
             self._task,
             self._graph,
@@ -92,7 +98,7 @@ class Run:
             state, metrics = self._step(state, self._feed.next(stop=bool(stop.name)))
             self._settle(before=(step, metrics))
             asked = self._asked(stop)
-            self._report(step, state, final=bool(asked) or step == self.config.train.num_steps)
+            state = self._report(step, state, final=bool(asked) or step == self.config.train.num_steps)
             if asked:
                 self._listeners.message(f"{asked}: saved step {step}; the same command continues from there")
                 break
@@ -143,34 +149,39 @@ class Run:
             return stop.name
         return (stop.name or "a signal to another process") if self._others_asked else ""
 
-    def _report(self, step: int, state: TrainState, *, final: bool) -> None:
-        """Logs, validates, samples and saves what is due after this step."""
+    def _report(self, step: int, state: TrainState, *, final: bool) -> TrainState:
+        """Logs, validates, samples and saves what is due after this step; the state as validation leaves it."""
         train = self.config.train
 
         def due(every):
             return every and step % every == 0
 
         if final or due(train.log_every):
-            self._log(step)
+            self._log(step, state)
         if due(train.validate_every):
-            self._log_validation(step, state)
+            state = self._log_validation(step, state)
         if self._preview is not None and due(train.sample_every):
             self._log_clips(self._preview, step, state)
         if final or due(train.checkpoint_every):
             self._settle()  # never save weights that a bad step has spoilt
             self._checkpoints.save(state, self._feed.position())
+        return state
 
-    def _log(self, step: int) -> None:
+    def _log(self, step: int, state: TrainState) -> None:
         self._settle()
         values = self._meter.read()
-        values["learning_rate"] = float(np.asarray(learning_rate(self.config.train)(step - 1)))
+        scheduled = float(np.asarray(learning_rate(self.config.train)(step - 1)))
+        values["learning_rate"] = scheduled * plateau.factor(state.optimizer)
         self._listeners.scalars(step, values)
 
-    def _log_validation(self, step: int, state: TrainState) -> None:
+    def _log_validation(self, step: int, state: TrainState) -> TrainState:
         self._settle()
         with self._meter.paused():
             values = means([self._validate(_averaged(state), batch) for batch in self._validation_batches])
         self._listeners.scalars(step, {f"validation_{name}": value for name, value in values.items()})
+        if self.config.train.schedule != "plateau":
+            return state
+        return state._replace(optimizer=self._after_validation(state.optimizer, np.float32(values["loss"])))
 
     def _log_clips(self, preview: Preview, step: int, state: TrainState) -> None:
         self._settle()

@@ -1,11 +1,14 @@
 """Clips to listen to while a model trains."""
 
+from typing import Protocol
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
 from diffwave_jax.generation.generator import Generator, table
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.models import weights
@@ -14,7 +17,26 @@ CLIPS = 4  # of an unconditional model; a conditional one says each class once
 SEED = 0  # the same noise every time, so that clips of different steps compare
 
 
-class Preview:
+class Preview(Protocol):
+    """Generates the same few clips from whatever weights it is given."""
+
+    def clips(self, params: weights.Weights) -> np.ndarray:
+        """Clips (n, L) from these weights; every process makes the same ones, on its own devices."""
+        ...
+
+
+def make_preview(config: ConfigDict) -> Preview:
+    """The preview of what a run trains.
+
+    Raises:
+      UserError: it has no clips, or the config's `sample` section asks for what its model cannot do.
+    """
+    if config.train.task not in PREVIEWS:
+        raise UserError(f"train.sample_every is {config.train.sample_every}, but {config.train.task} has no clips")
+    return PREVIEWS[config.train.task](config)
+
+
+class DiffusionPreview:
     """Generates the same few clips from whatever weights it is given.
 
     Args:
@@ -25,8 +47,6 @@ class Preview:
     """
 
     def __init__(self, config: ConfigDict):
-        if config.train.task != "diffusion":
-            raise UserError(f"train.sample_every is {config.train.sample_every}, but {config.train.task} has no clips")
         classes = config.model.n_classes
         self._config = config
         self._count = classes or CLIPS
@@ -38,3 +58,21 @@ class Preview:
         generator = Generator(self._config, jax.device_get(params))
         batches = generator.clips(range(self._count), self._settings)
         return np.concatenate([audio for _, audio in batches])
+
+
+class AutoregressivePreview:
+    """Draws the same few clips sample by sample from whatever weights it is given.
+
+    Args:
+      config: the run's config.
+    """
+
+    def __init__(self, config: ConfigDict):
+        self._config = config
+
+    def clips(self, params: weights.Weights) -> np.ndarray:
+        """See `Preview`."""
+        return AutoregressiveGenerator(self._config, jax.device_get(params)).generate(CLIPS, SEED)
+
+
+PREVIEWS = {"autoregression": AutoregressivePreview, "diffusion": DiffusionPreview}

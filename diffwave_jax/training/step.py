@@ -72,7 +72,7 @@ def make_train_step(
         grads, metrics = _accumulated(jax.grad(loss, has_aux=True), params, batch, key, accumulate)
         metrics["stop"] = (jnp.sum(batch["stop"], dtype=jnp.float32), jnp.float32(1))
         grads, metrics = jax.lax.psum((grads, metrics), "data")
-        return jax.tree.map(lambda g: g / mesh.size, grads), metrics
+        return jax.tree.map(lambda g: g / (mesh.size * _share(metrics)), grads), metrics
 
     all_gradients = _over_devices(gradients, mesh, (REPLICATED, SHARDED, REPLICATED))
 
@@ -129,6 +129,14 @@ def _over_devices(function: Callable, mesh: Mesh, in_specs: tuple) -> Callable:
 def shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
     """Replicated, and sharded by the leading axis over the mesh's axis "data"."""
     return NamedSharding(mesh, REPLICATED), NamedSharding(mesh, SHARDED)
+
+
+def _share(metrics: Metrics) -> jax.Array | int:
+    """The share of targets that count, see `Task.loss`."""
+    if "counted" not in metrics:
+        return 1
+    counted, total = metrics["counted"]
+    return jnp.maximum(counted, 1) / total  # not 0, lest the gradient be 0 / 0
 
 
 def _accumulated(grad, params, batch, key, accumulate):

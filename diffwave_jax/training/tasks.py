@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import build, labels
+from diffwave_jax.training.autoregression import AutoregressionTask
 from diffwave_jax.training.classification import ClassificationTask
 
 NO_CLIP = 2**32 - 1  # folded into a batch's key for what its clips share
@@ -27,12 +28,20 @@ class Task(Protocol):
     so they are the same however the batch is spread over devices.
     """
 
+    def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What goes to the devices of a process's clips from `Dataset.read`; done on the host."""
+        ...
+
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """The network, freshly initialised."""
         ...
 
     def loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
-        """The scalar to minimise and metrics; a metric is a pair (sum, count), so that metrics of batches add up."""
+        """The scalar to minimise and metrics; a metric is a pair (sum, count), so that metrics of batches add up.
+
+        With a metric `counted` only that share of what the scalar is the mean of counts, and gradients are scaled to
+        those of the mean over it in the whole batch, however that is spread.
+        """
         ...
 
     def validation_loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
@@ -45,6 +54,8 @@ class DiffusionTask:
 
     def __init__(self, config: ConfigDict):
         self._model = config.model
+        if "n_speakers" not in config.model:
+            raise UserError(f"train.task is diffusion but model.name is {config.model.name!r}: set the other task")
         self._no_label = labels.count(config.model.n_classes, config.model.n_speakers)
         self._diffusion = Diffusion.from_config(config.diffusion)
         self._signal_scale = config.diffusion.signal_scale
@@ -64,6 +75,10 @@ class DiffusionTask:
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """The network of the config's `model` section."""
         return build(self._model, rngs=rngs)
+
+    def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Audio and labels as they are."""
+        return {"audio": clips["audio"], "label": clips["label"]}
 
     def loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """Noise-prediction error at random steps; see `Task.loss`."""
@@ -117,7 +132,7 @@ def _step_weight(alpha_bar: np.ndarray, train: ConfigDict) -> np.ndarray:
     return weight * np.minimum(1, train.snr_limit * (1 - alpha_bar) / alpha_bar)
 
 
-TASKS = {"classification": ClassificationTask, "diffusion": DiffusionTask}
+TASKS = {"autoregression": AutoregressionTask, "classification": ClassificationTask, "diffusion": DiffusionTask}
 
 
 def make_task(config: ConfigDict) -> Task:

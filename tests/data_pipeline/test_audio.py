@@ -9,13 +9,14 @@ from tests.helpers.audio_files import RATE, tone
 
 def test_fit_cuts_and_pads_at_the_end():
     samples = np.arange(1, 11) / 32768
-    chex.assert_trees_all_equal(audio.fit(samples, DataSpec(length=4)), (np.arange(1, 5, dtype=np.int16), 0))
-    padded, _ = audio.fit(samples, DataSpec(length=12))
+    chex.assert_trees_all_equal(audio.fit(samples, DataSpec(length=4)), (np.arange(1, 5, dtype=np.int16), 0, 4))
+    padded, _, recorded = audio.fit(samples, DataSpec(length=12))
     chex.assert_trees_all_equal(padded, np.array([*range(1, 11), 0, 0], np.int16))
+    assert recorded == 10
 
 
 def test_fit_keeps_within_int16_and_counts_what_is_clipped():
-    fitted, clipped = audio.fit(np.array([-2.0, -1.0, 1.0, 2.0]), DataSpec(length=4))
+    fitted, clipped, _ = audio.fit(np.array([-2.0, -1.0, 1.0, 2.0]), DataSpec(length=4))
     chex.assert_trees_all_equal(fitted, np.array([-32768, -32768, 32767, 32767], np.int16))
     assert np.abs(audio.to_float(fitted)).max() <= 1
     assert clipped == 2
@@ -30,7 +31,7 @@ def test_trim_removes_silence_at_both_ends_and_keeps_pauses():
 
 
 def test_silence_survives_trim_and_level():
-    fitted, _ = audio.fit(np.zeros(1000), DataSpec(length=10, trim_db=30.0, rms=0.1))
+    fitted, _, _ = audio.fit(np.zeros(1000), DataSpec(length=10, trim_db=30.0, rms=0.1))
     chex.assert_trees_all_equal(fitted, np.zeros(10, np.int16))
 
 

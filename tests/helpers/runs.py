@@ -22,6 +22,7 @@ from diffwave_jax.training.loop import Run
 
 SIZES = {
     "diffwave": {"channels": 8, "n_layers": 3, "dilation_cycle": 3},
+    "sashimi_ar": {"d_model": 4, "n_layers": (0, 1), "pool": (4,), "d_state": 8, "l_max": (256, 64)},
     "sashimi": {"d_model": 4, "n_layers": (0, 1), "pool": (4,), "d_state": 8, "l_max": 256},
 }
 

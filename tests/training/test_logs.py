@@ -10,7 +10,7 @@ import pytest
 from diffwave_jax import cli
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.loop import Run
-from diffwave_jax.training.preview import Preview
+from diffwave_jax.training.preview import make_preview
 from diffwave_jax.training.tensorboard import TensorBoard
 from tests.helpers.events import curves, events, tags
 from tests.helpers.runs import Recorder, tiny_config
@@ -71,7 +71,7 @@ def test_validation_covers_its_clips_whatever_the_batch(clips, tmp_path):
 def test_a_classifier_has_no_clips_to_sample(clips):
     config = tiny_config(clips, sample_every=5, task="classification")
     with pytest.raises(UserError, match="is 5, but classification has no clips"):
-        Preview(config)
+        make_preview(config)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_how_to_sample_is_checked_before_the_first_step(clips, field, value, mes
     with config.unlocked():
         config.sample[field] = value
     with pytest.raises(UserError, match=message):
-        Preview(config)
+        make_preview(config)
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys):
