@@ -13,7 +13,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import Mesh
 
 from diffwave_jax.config import default_config, model_section
@@ -33,7 +32,7 @@ def _step(devices: Mesh, batch_size: int, **model) -> tuple:
     config = default_config()
     config.model = model_section("sashimi", **model)
     task, optimizer = make_task(config), make_optimizer(config.train)
-    graph, shapes = weights.abstract(lambda: task.build(nnx.Rngs(0)))
+    graph, shapes = weights.abstract(task.build)
     options = {"accumulate": config.train.accumulate, "ema_decay": config.train.ema_decay}
     step = make_train_step(task, graph, optimizer, mesh=devices, seed=0, **options)
     state = jax.eval_shape(partial(init_state, optimizer=optimizer, ema_decay=config.train.ema_decay), shapes)

@@ -31,7 +31,7 @@ def kernel_seconds(contents: Contents, layer: str, l_max: int, samples: int) -> 
     prefix = f"{layer}.s4.kernel."
     params = {name.removeprefix(prefix): value for name, value in contents.weights.items() if name.startswith(prefix)}
     heads = len(params["log_dt"])
-    graph, _ = weights.abstract(lambda: S4Kernel(heads, 64, l_max, rngs=nnx.Rngs(0)))
+    graph, _ = weights.abstract(lambda rngs: S4Kernel(heads, 64, l_max, rngs=rngs))
     compute = jax.jit(lambda params: weights.merge(graph, params)(samples))
     jax.block_until_ready(compute(params))
     times = []

@@ -24,7 +24,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.experimental import topologies
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -123,7 +122,7 @@ def compile_step(config: ConfigDict, mesh: Mesh, platforms: Sequence[str] | None
       platforms: what to lower for if it is not the default backend: ("cuda",) or ("tpu",).
     """
     task, optimizer, train = make_task(config), make_optimizer(config.train), config.train
-    graph, params = weights.abstract(lambda: task.build(nnx.Rngs(config.seed)))
+    graph, params = weights.abstract(task.build)
     fields = {"mesh": mesh, "seed": config.seed, "accumulate": train.accumulate, "ema_decay": train.ema_decay}
     step = make_train_step(task, graph, optimizer, **fields)
     state = jax.eval_shape(lambda p: init_state(p, optimizer, train.ema_decay), params)

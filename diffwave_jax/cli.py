@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.flag_help import flag_help
+from diffwave_jax.programs import keep_programs
 
 HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 BESIDE_THE_BAR = ("loss", "validation_loss", "clips_per_second")
@@ -23,6 +24,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     def guarded(argv):
         logging.set_verbosity(logging.WARNING)
+        keep_programs()
         try:
             main(argv)
         except UserError as error:
@@ -96,6 +98,7 @@ def spelled(words: Sequence[str], found: str, meant: str) -> list[str]:
 def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
     """Runs a script's `main` with parsed options; errors as `run`, and a clean end when interrupted."""
     logging.set_verbosity(logging.ERROR)
+    keep_programs()
     try:
         main(options)
     except UserError as error:

@@ -1,5 +1,7 @@
 """In the tests every call of the library is checked against its annotations, the shapes of arrays among them."""
 
+import os
+
 import pytest
 from jaxtyping import config, install_import_hook
 
@@ -23,6 +25,10 @@ CHECKED = (
     "diffwave_jax.evaluation",
 )
 install_import_hook(CHECKED, f"{checked.__name__}.checked")
+
+
+# What one test compiled is nothing to another one's scripts.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from flax import nnx
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.kernels.truncation import with_length
@@ -246,7 +245,7 @@ def _check(model: Mapping, ours: _Tensors, theirs: Mapping[str, str]) -> None:
     """UserError unless the tensors are exactly the weights of the model, besides what are not weights."""
     if max(model["n_layers"]) > MAX_LAYERS or len(model["pool"]) > MAX_LAYERS or model["d_state"] > MAX_STATES:
         raise UserError(f"the checkpoint has {model['n_layers']} layers of {model['d_state']} states, too many")
-    _, expected = weights.abstract(lambda: build(model, rngs=nnx.Rngs(0)))
+    _, expected = weights.abstract(lambda rngs: build(model, rngs=rngs))
     for name, value in expected.items():
         if ours[name].shape != value.shape:
             raise UserError(f"the tensor {theirs[name]} has shape {ours[name].shape}, where {value.shape} is expected")

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import nnx
 
 from diffwave_jax.convert.layers import layers, template
 from diffwave_jax.errors import UserError
@@ -187,7 +186,7 @@ def weight_shapes(model: Mapping) -> dict[str, tuple[int, ...]]:
 
 @functools.lru_cache(maxsize=16)
 def _built_shapes(model: tuple[tuple[str, Hashable], ...]) -> dict[str, tuple[int, ...]]:
-    _, abstract = weights.abstract(lambda: build(dict(model), rngs=nnx.Rngs(0)))
+    _, abstract = weights.abstract(lambda rngs: build(dict(model), rngs=rngs))
     return {name: value.shape for name, value in abstract.items()}
 
 

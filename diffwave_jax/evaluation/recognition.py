@@ -60,7 +60,7 @@ class Recogniser:
             raise UserError(f"a classifier is needed, found a {config.model.name} model: train configs/classifier.py")
         self.config = config
         self.name = name
-        graph, _ = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
+        graph, _ = weights.abstract(lambda rngs: build(config.model, rngs=rngs))
         self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
         self._hear = jax.jit(functools.partial(_hear, graph))
 

@@ -133,7 +133,10 @@ class Chain:
     def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
         if (shape, guided) not in self._compiled:
             specs = (P(), P(), P("clips"), P("clips"), P())
-            body = partial(_reverse, self._network, guided)
+
+            def body(*arguments):  # no `partial`, which JAX would print, weights and all, to name it
+                return _reverse(self._network, guided, *arguments)
+
             sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
             program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
             self._compiled[shape, guided] = program.compile(compiler_options=compiler_options(self._mesh))

@@ -7,7 +7,6 @@ from typing import Any, Generic, Protocol, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
@@ -39,7 +38,7 @@ class LoadedModel(Generic[How]):
 
     def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
         self.config = config
-        self._graph, expected = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
+        self._graph, expected = weights.abstract(lambda rngs: build(config.model, rngs=rngs))
         check_weights(params, expected)
         self._params = {name: jnp.asarray(value, jnp.float32) for name, value in params.items()}
 

@@ -35,10 +35,21 @@ def remat(function: Callable[..., Result]) -> Callable[..., Result]:
     return call
 
 
-def abstract(build: Callable[[], Network]) -> tuple[nnx.GraphDef[Network], dict[str, jax.ShapeDtypeStruct]]:
-    """Structure and weight shapes of the network that `build` makes, without computing any weight."""
-    graph, state = nnx.split(nnx.eval_shape(build), nnx.Param)
+def abstract(build: Callable[[nnx.Rngs], Network]) -> tuple[nnx.GraphDef[Network], dict[str, jax.ShapeDtypeStruct]]:
+    """Structure and weight shapes of the network that `build(rngs)` makes, without computing any weight."""
+    graph, state = nnx.split(nnx.eval_shape(lambda: build(_OneKey())), nnx.Param)
     return graph, _flat(state)
+
+
+class _OneKey(nnx.Rngs):
+    """The same key for every weight, where none is computed: Flax's count of keys takes seconds under a trace."""
+
+    def __init__(self):
+        super().__init__(0)
+        self._key = jax.random.key(0)
+
+    def params(self) -> jax.Array:
+        return self._key
 
 
 def count(weights: Mapping[str, jax.Array | jax.ShapeDtypeStruct]) -> int:

@@ -49,7 +49,7 @@ class Run:
         self._mesh = data_mesh()
         self._task = make_task(config)
         self._optimizer = make_optimizer(train)
-        self._graph, self._shapes = weights.abstract(self._network)
+        self._graph, self._shapes = weights.abstract(self._task.build)
         self._preview = make_preview(config) if train.sample_every else None
         self._feed = Feed(
             config,

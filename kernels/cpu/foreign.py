@@ -5,16 +5,17 @@ here as 64-bit words. Later minor versions of the interface only append to its s
 inside the frame are checked, for what follows them would move.
 """
 
+import ctypes
 import os
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]: `carray` is public
+from numba import carray, njit, types  # pyright: ignore[reportPrivateImportUsage]: `carray` is public
 from numba.extending import intrinsic
 
-from diffwave_jax.kernels.cpu.machine_code import compile_function
+from diffwave_jax.kernels.cpu.machine_code import compile_function, with_second
 
 # The version of the interface that this file is written for, major and minor.
 VERSION = (0, 3)
@@ -39,6 +40,7 @@ _TYPES = {np.dtype(np.float32): 11, np.dtype(np.complex64): 15}
 # Of what each thread gets: its part, the number of parts, and of each array its address and three dimensions.
 PARTS, ARRAYS, ARRAY = 1, 2, 4
 WORD = 8
+_TARGET = 9  # words of what `_handle` knows of a target
 RANK = ARRAY - 1
 
 _create_thread = types.ExternalFunction("pthread_create", types.intc(types.intp, types.intp, types.intp, types.intp))
@@ -56,7 +58,7 @@ def register(name: str, work, threads, arguments: Sequence, results: Sequence) -
       work: from int to int, to be compiled by Numba; called as `work(address)` for each part of the work, each in a
         thread. At the address are words: which part, of how many; then four for each argument and each result, its
         address and dimensions. Must return 0.
-      threads: compiled by Numba, from these words to the number of parts.
+      threads: from int to int, to be compiled by Numba: from the address of these words to the number of parts.
       arguments: the types of the arguments, float32 or complex64.
       results: the types of the results.
 
@@ -67,12 +69,13 @@ def register(name: str, work, threads, arguments: Sequence, results: Sequence) -
       RuntimeError: XLA has another version of the interface, which does not take calls made for this one.
     """
     code = compile_function(work, types.intp, types.intp)
+    parts = compile_function(threads, types.intp, types.intp)
     kinds = np.array([_TYPES[np.dtype(kind)] for kind in (*arguments, *results)], np.intp)
     xla_version = np.full(2, -1, np.intp)
-    handler = _handler(name, code, threads, kinds, len(arguments), xla_version)
+    handler = ctypes.CFUNCTYPE(None)(_handler(name, code, parts, kinds, len(arguments), xla_version))
     jax.local_devices(backend="cpu")  # until there are devices, JAX only notes what is registered
     try:
-        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler.ctypes), platform="cpu")
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
     except Exception as error:
         raise RuntimeError(f"XLA refuses the CPU kernels: {error}") from error
     if xla_version[0] != VERSION[0] or xla_version[1] < VERSION[1]:  # it takes older minor versions, or refuses them
@@ -103,35 +106,39 @@ def _pointer(typing_context, address):
     return types.voidptr(types.intp), generate
 
 
-def _handler(name: str, code, threads, kinds: np.ndarray, arguments: int, xla_version: np.ndarray):
-    """What XLA calls. It is not cached on disk: it holds addresses of this process."""
-    start, most, count_of_kinds, version = code.address, _processors(), len(kinds), VERSION[0] | VERSION[1] << 32
+def _handler(name: str, code, threads, kinds: np.ndarray, arguments: int, xla_version: np.ndarray) -> int:
+    """The address of what XLA calls: `_handle` with the words that it needs to know of this target."""
     text = f"{name}: arrays are not of the number, types and three dimensions that the kernel is made for"
     message = np.frombuffer(text.encode() + b"\0", np.uint8)
-    to_kinds, to_message, to_version = kinds.ctypes.data, message.ctypes.data, xla_version.ctypes.data
+    version = VERSION[0] | VERSION[1] << 32
+    numbers = code.address, threads.address, _processors(), version, arguments, len(kinds)
+    target = np.array([*numbers, kinds.ctypes.data, message.ctypes.data, xla_version.ctypes.data], np.intp)
+    handle = compile_function(_handle, types.intp, types.intp, types.intp)
+    engine, address = with_second(handle.address, target.ctypes.data)
+    _registered.append((engine, handle, code, threads, target, kinds, message, xla_version))
+    return address
 
-    @cfunc(types.intp(types.intp))
-    def handler(frame):
-        """0, or the address of an error."""
-        if _describe(frame, version, words(to_version, 2)):
-            return 0
-        if not _fits(frame, words(to_kinds, count_of_kinds), arguments):
-            return _error(frame, to_message)
-        arrays = _arrays(frame)
-        count = min(most, threads(arrays))
-        memory = _parts(arrays, count)
-        handle, first, step = memory.ctypes.data, memory[count:].ctypes.data, WORD * arrays.size
-        started = 0
-        while started < count - 1 and _create_thread(handle + WORD * started, 0, start, first + step * started) == 0:
-            started += 1
-        for i in range(started, count):  # the last, and those for which the system has no thread
-            _call(start, first + step * i)
-        for i in range(started):
-            _join_thread(memory[i], 0)  # `memory` is used to the end, for Numba frees what no line needs any more
+
+def _handle(frame, target):
+    """0, or the address of an error; `target` is the address of `_handler`'s words."""
+    known = words(target, _TARGET)
+    start, threads, most = known[0], known[1], known[2]
+    if _describe(frame, known[3], words(known[8], 2)):
         return 0
-
-    _registered.append((handler, code, kinds, message, xla_version))
-    return handler
+    if not _fits(frame, words(known[6], known[5]), known[4]):
+        return _error(frame, known[7])
+    arrays = _arrays(frame)
+    count = min(most, _call(threads, arrays.ctypes.data))
+    memory = _parts(arrays, count)
+    handle, first, step = memory.ctypes.data, memory[count:].ctypes.data, WORD * arrays.size
+    started = 0
+    while started < count - 1 and _create_thread(handle + WORD * started, 0, start, first + step * started) == 0:
+        started += 1
+    for i in range(started, count):  # the last, and those for which the system has no thread
+        _call(start, first + step * i)
+    for i in range(started):
+        _join_thread(memory[i], 0)  # `memory` is used to the end, for Numba frees what no line needs any more
+    return 0
 
 
 @intrinsic

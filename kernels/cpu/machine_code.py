@@ -2,33 +2,29 @@
 
 Numba's own cache lies beside the source, goes by the one file that defines the function although other files' functions
 are part of its machine code, and believes whatever it reads. Here a file's name is a digest of everything that decides
-the machine code, and the file begins with a digest of the rest: another version is never found, and a damaged file is
-compiled anew and replaced.
+the machine code, so that another version is never found, and a damaged file is compiled anew and replaced.
 """
 
 import contextlib
 import hashlib
-import os
 import pickle
 import platform
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import llvmlite
 import numba
 import numpy as np
+from llvmlite import binding, ir
 from numba import types
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from diffwave_jax.cache import cache_folder
+from diffwave_jax.kept import Kept
 
-# Files kept: those of the two kernels for the last few versions of anything.
-KEPT = 16
-_DIGEST = hashlib.sha256().digest_size
+MOST = 2**25  # bytes kept: a function has up to a million, and the last few versions of each may stay
 
 
 def compile_function(function: Callable, result: types.Type, *arguments: types.Type) -> CFunc:
@@ -48,6 +44,28 @@ def compile_function(function: Callable, result: types.Type, *arguments: types.T
     return compiled
 
 
+def with_second(function: int, second: int) -> tuple[binding.ExecutionEngine, int]:
+    """A C function of one word that calls another, of two words, with this second one.
+
+    Args:
+      function: the address of the function of two words.
+      second: the word.
+
+    Returns:
+      What must outlive all calls, and the address.
+    """
+    word = ir.IntType(64)
+    module = ir.Module()
+    caller = ir.Function(module, ir.FunctionType(word, [word]), "with_second")
+    builder = ir.IRBuilder(caller.append_basic_block())
+    address = builder.inttoptr(word(function), ir.FunctionType(word, [word, word]).as_pointer())
+    builder.ret(builder.call(address, [caller.args[0], word(second)]))
+    machine = binding.Target.from_default_triple().create_target_machine()
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), machine)
+    engine.finalize_object()
+    return engine, engine.get_function_address("with_second")
+
+
 class _Cache:
     """What Numba asks for a compiled function, and gives one to keep: it calls these two methods.
 
@@ -59,43 +77,24 @@ class _Cache:
 
     def load_overload(self, signature, context) -> CompileResult | None:
         try:
-            payload = _read(self._path(signature, context.codegen()))
+            data = _kept().read(self._key(signature, context.codegen()))
             context.refresh()
-            return None if payload is None else CompileResult._rebuild(context, *payload)
+            return None if data is None else CompileResult._rebuild(context, *pickle.loads(data))
         except Exception:  # whatever a file of a Numba that was changed by hand gives: it is compiled anew
             return None
 
     def save_overload(self, signature, result) -> None:
-        with contextlib.suppress(OSError, RuntimeError, pickle.PicklingError):
-            _write(self._path(signature, result.codegen), dumps(result._reduce()))
+        with contextlib.suppress(RuntimeError, pickle.PicklingError):
+            _kept().write(self._key(signature, result.codegen), dumps(result._reduce()))
 
-    def _path(self, signature, codegen) -> Path:
+    def _key(self, signature, codegen) -> str:
         key = hashlib.sha256()
         for source in sorted(Path(__file__).parent.glob("*.py")):
             key.update(hashlib.sha256(source.read_bytes()).digest())
         versions = numba.__version__, llvmlite.__version__, np.__version__, platform.python_version()
         key.update(repr((versions, str(signature), codegen.magic_tuple())).encode())
-        return cache_folder() / "numba" / f"{self._name}-{key.hexdigest()[:32]}.bin"
+        return f"{self._name}-{key.hexdigest()[:32]}.bin"
 
 
-def _read(path: Path) -> Any:
-    """What was kept; None if there is no such file, or if it is not as it was written."""
-    content = path.read_bytes()
-    digest, data = content[:_DIGEST], content[_DIGEST:]
-    return pickle.loads(data) if hashlib.sha256(data).digest() == digest else None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes the file whole or not at all, and removes the oldest ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(data).digest() + data)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
-    # Files of killed processes, which have other names, are the oldest ones some day.
-    for old in sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime)[:-KEPT]:
-        old.unlink()
+def _kept() -> Kept:
+    return Kept(cache_folder() / "numba", MOST)

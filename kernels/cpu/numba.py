@@ -8,7 +8,7 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numba import config, njit
+from numba import config
 
 from diffwave_jax.kernels import dplr_math
 from diffwave_jax.kernels.coefficients import Coefficients, nodes
@@ -97,9 +97,9 @@ def _table(length: int) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(4, tiles, size).swapaxes(0, 1))
 
 
-@njit
-def _threads(arrays):
+def _threads(address):
     """The number of threads that pay: one for every THREAD factors, at most one a head."""
+    arrays = foreign.words(address, foreign.ARRAYS + 5 * foreign.ARRAY)  # those of COEFFICIENTS
     heads, _, states = loops.shape(arrays, 0)
     tiles, _, size = loops.shape(arrays, 4)
     return max(1, min(heads, heads * states * tiles * size // THREAD))

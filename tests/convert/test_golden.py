@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from diffwave_jax import checkpoint, load
 from diffwave_jax.convert import length, mapping
@@ -69,7 +68,7 @@ def test_output_with_each_stage_at_its_own_length():
 def test_training_continues_where_it_stood(name):
     contents, expected = contents_of(name), golden(name)
     config = config_of(contents)
-    graph, _ = weights.abstract(lambda: build(config.model, rngs=nnx.Rngs(0)))
+    graph, _ = weights.abstract(lambda rngs: build(config.model, rngs=rngs))
     diffusion, optimizer = Diffusion.linear(200, 1e-4, 0.02), make_optimizer(config.train)
 
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})  # compiling takes longest

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from diffwave_jax.config import default_config, model_section
 from diffwave_jax.convert.autoregressive import Converted, convert
@@ -37,7 +36,7 @@ def converted(tag: str) -> Converted:
 def golden_network(tag: str) -> AutoregressiveSaShiMi:
     """The network itself."""
     found = converted(tag)
-    graph, _ = weights.abstract(lambda: build(found.model, rngs=nnx.Rngs(0)))
+    graph, _ = weights.abstract(lambda rngs: build(found.model, rngs=rngs))
     network = weights.merge(graph, {name: jnp.asarray(value) for name, value in found.weights.items()})
     assert isinstance(network, AutoregressiveSaShiMi)
     return network

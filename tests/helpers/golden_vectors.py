@@ -4,7 +4,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from diffwave_jax.config import default_config, model_section
 from diffwave_jax.generation.generator import Generator
@@ -29,7 +28,7 @@ def golden_weights(tag: str) -> dict[str, np.ndarray]:
 
 def golden_network(tag: str) -> SaShiMi | DiffWave:
     """The network itself."""
-    graph, _ = weights.abstract(lambda: build(MODELS[tag], rngs=nnx.Rngs(0)))
+    graph, _ = weights.abstract(lambda rngs: build(MODELS[tag], rngs=rngs))
     return weights.merge(graph, {name: jnp.asarray(array) for name, array in golden_weights(tag).items()})
 
 

@@ -1,7 +1,6 @@
 """What Numba compiled and kept in the cache folder: whatever is wrong with a file, it is compiled anew."""
 
 import ctypes
-import os
 
 import pytest
 from numba import types
@@ -11,6 +10,10 @@ from diffwave_jax.kernels.cpu import machine_code
 
 def seven_times(x):
     return 7 * x
+
+
+def difference(x, y):
+    return x - y
 
 
 @pytest.fixture(autouse=True)
@@ -67,19 +70,14 @@ def test_another_source_is_compiled_anew(cache, tmp_path, monkeypatch):
     assert compiled() == 0
 
 
-def test_the_cache_is_bounded(cache, monkeypatch):
-    compiled()
-    (first,) = cache.iterdir()
-    for i in range(machine_code.KEPT):
-        (cache / f"killed{i}").touch()
-    os.utime(first, (0, 0))
-    monkeypatch.setattr(machine_code.np, "__version__", "0.0.1")
-    compiled()
-    assert len(list(cache.iterdir())) == machine_code.KEPT
-    assert not first.exists()
-
-
 def test_a_cache_folder_that_cannot_be_made(cache):
     cache.write_text("a file")
     assert compiled() == 0
     assert compiled() == 0
+
+
+def test_a_function_with_its_second_argument():
+    minus = machine_code.compile_function(difference, types.intp, types.intp, types.intp)
+    engine, address = machine_code.with_second(minus.address, -(2**40))
+    assert ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_ssize_t)(address)(2) == 2 + 2**40
+    del engine  # it had to live until here

@@ -33,7 +33,7 @@ def output(network, label=None, length=32):
     [(DiffWave, DiffWaveConfig(), 24_071_681), (SaShiMi, SaShiMiConfig(), 23_478_785)],
 )
 def test_released_parameter_counts(network, config, expected):
-    _, shapes = weights.abstract(lambda: network(config, rngs=nnx.Rngs(0)))
+    _, shapes = weights.abstract(lambda rngs: network(config, rngs=rngs))
     assert weights.count(shapes) == expected
 
 

@@ -5,8 +5,10 @@ import json
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 
@@ -107,6 +109,18 @@ def test_spectrogram_has_the_tone_where_it_belongs():
     assert 65 < np.argmax(decibels.mean(axis=1)) < 75  # 3 kHz of 4 on the mel scale
     assert mel_png(tone, 8000).startswith(PNG_SIGNATURE)
     assert np.all(mel_decibels(np.zeros(8000, np.float32), 8000) <= 0)  # silence does not divide by zero
+
+
+@pytest.mark.parametrize(("sample_rate", "length"), [(8000, 5120), (16000, 16000), (11025, 777), (16000, 300)])
+def test_spectrogram_is_librosa_s(sample_rate, length):
+    noise = np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
+    window, hop = round(0.064 * sample_rate), round(0.008 * sample_rate)
+    options = {"n_fft": window, "hop_length": hop, "n_mels": 80, "pad_mode": "constant"}
+    with warnings.catch_warnings(action="ignore"):  # of a clip shorter than the window
+        power = librosa.feature.melspectrogram(y=noise, sr=sample_rate, **options)
+    expected = librosa.power_to_db(power, ref=np.max, top_db=None)
+    # Both are float32: a few roundings of a number up to 80.
+    np.testing.assert_allclose(mel_decibels(noise, sample_rate), expected, atol=2e-5)
 
 
 PROBE = """
