@@ -101,7 +101,7 @@ def named_classes(config: ConfigDict, classes: tuple[str, ...]) -> ConfigDict:
       config: the run's config; it stays as it is.
       classes: the names; none where the clips have none.
     """
-    if not config.model.n_classes or not classes:
+    if not config.model.get("n_classes") or not classes:
         return config
     named = config.copy_and_resolve_references()
     named.data.classes = classes

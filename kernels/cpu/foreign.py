@@ -114,6 +114,7 @@ def _handler(name: str, code, threads, kinds: np.ndarray, arguments: int, xla_ve
     numbers = code.address, threads.address, _processors(), version, arguments, len(kinds)
     target = np.array([*numbers, kinds.ctypes.data, message.ctypes.data, xla_version.ctypes.data], np.intp)
     handle = compile_function(_handle, types.intp, types.intp, types.intp)
+    assert handle.address is not None  # it is compiled
     engine, address = with_second(handle.address, target.ctypes.data)
     _registered.append((engine, handle, code, threads, target, kinds, message, xla_version))
     return address
