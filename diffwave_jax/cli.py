@@ -12,8 +12,9 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from diffwave_jax.errors import UserError, printable
-from diffwave_jax.flag_help import flag_help
+from diffwave_jax.flag_help import flag_help, in_words
 from diffwave_jax.programs import keep_programs
+from diffwave_jax.shipped import config_file
 
 HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
 BESIDE_THE_BAR = ("loss", "validation_loss", "clips_per_second")
@@ -32,7 +33,9 @@ def run(main: Callable[[list[str]], None]) -> None:
         except KeyboardInterrupt:
             sys.exit("stopped; the same command continues from what is saved")
 
-    sys.argv[:] = spelled(sys.argv, "-", "_")  # in place: ml_collections looks for a config's fields there
+    sys.argv[:] = _with_config(
+        spelled(sys.argv, "-", "_")
+    )  # in place: ml_collections looks for a config's fields there
     app.run(guarded, flags_parser=lambda argv: _parse(argv, main.__module__))
 
 
@@ -52,6 +55,20 @@ def _parse(argv: list[str], module: str) -> list[str]:
         print(flag_help(module))
         sys.exit(0)
     return rest
+
+
+def _with_config(words: list[str]) -> list[str]:
+    """A command line whose `--config NAME` is the file of the config that is meant."""
+    words = list(words)
+    for place, word in enumerate(words):
+        try:
+            if word.startswith(("--config=", "-config=")):
+                words[place] = f"--config={config_file(word.partition('=')[2])}"
+            elif word in ("--config", "-config") and place + 1 < len(words):
+                words[place + 1] = config_file(words[place + 1])
+        except UserError as error:
+            _fail(error)
+    return words
 
 
 def _config_error(error: Exception, argv: list[str]) -> str | None:
@@ -115,7 +132,14 @@ def positive(text: str) -> int:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """A parser whose complaint is one line, and that takes `--batch_size` for `--batch-size`."""
+    """A parser whose complaint is one line, and that takes `--batch_size` for `--batch-size`.
+
+    Args:
+      text: what `--help` says of the command.
+    """
+
+    def __init__(self, text: str | None):
+        super().__init__(description=in_words(text or ""), formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def parse_args(self, args, namespace=None):
         """The options in a list of words."""

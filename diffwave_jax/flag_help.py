@@ -1,8 +1,10 @@
-"""What `train.py --help` prints: the script's flags, and the fields of the config."""
+"""What a command's `--help` prints; for training its flags, and the fields of the config."""
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -17,7 +19,7 @@ WIDTH = 110
 def flag_help(module: str) -> str:
     """The flags of a command's module and the fields of the config that `--config` names, or of all configs."""
     script = flags.FLAGS.get_key_flags_for_module(module)
-    lines = [sys.modules[module].__doc__ or "", "flags:"]
+    lines = [in_words(sys.modules[module].__doc__ or ""), "flags:"]
     lines += [_flag(flag) for flag in script if "." not in flag.name]
     config = flags.FLAGS["config"].value
     if config is not None:
@@ -27,6 +29,12 @@ def flag_help(module: str) -> str:
         model = ConfigDict({"model": model_section(name)})
         lines += ["", f"fields of a config whose network is {name}, with their defaults:", *_fields(model)]
     return "\n".join(lines)
+
+
+def in_words(text: str) -> str:
+    """A command's description, with the command as it was started in the place of `python SCRIPT.py`."""
+    name = Path(sys.argv[0]).name
+    return text if name.endswith(".py") else re.sub(r"python \w+\.py", name, text)
 
 
 def _flag(flag: flags.Flag) -> str:

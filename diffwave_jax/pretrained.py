@@ -124,8 +124,8 @@ def _download(release: Release, file: Path, on_progress: OnProgress | None) -> N
         download(release.url, file, check=check, on_progress=on_progress)
     except Unreachable as error:
         raise UserError(
-            f"{error}; with the file fetched by hand: python convert_torch_ckpt.py {file.name} DIR, then --checkpoint "
-            "DIR, or diffwave_jax.load(DIR)"
+            f"{error}; with the file fetched by hand: python -m diffwave_jax convert {file.name} DIR, then "
+            "--checkpoint DIR, or diffwave_jax.load(DIR)"
         ) from error
 
 

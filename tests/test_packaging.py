@@ -1,6 +1,8 @@
 """The installed package: what the wheel holds, beside the package that owns the name `kernels`; and a bare clone."""
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,10 +39,11 @@ def run(*command, folder: Path, **variables: str) -> str:
 
 def copy_of_the_project(folder: Path) -> Path:
     """What is needed to build; a build writes into the folder it builds."""
-    for name in ("diffwave_jax", "kernels"):
+    for name in ("diffwave_jax", "kernels", "configs"):
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
+    (folder / "docs").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt", "docs/package_index.md"):
+        shutil.copy(ROOT / name, folder / name)
     return folder
 
 
@@ -68,10 +71,27 @@ def wheel(project, tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     files = [path for path in (ROOT / "diffwave_jax").rglob("*") if path.is_file()]
-    files += [ROOT / "diffwave_jax" / path.relative_to(ROOT) for path in (ROOT / "kernels").rglob("*.py")]
+    for linked in ("kernels", "configs"):
+        files += [ROOT / "diffwave_jax" / path.relative_to(ROOT) for path in (ROOT / linked).rglob("*.py")]
     wanted = {str(path.relative_to(ROOT)): path.read_bytes() for path in files if "__pycache__" not in path.parts}
     assert contents(wheel) == wanted
     assert wheel.name == f"diffwave_jax-{__version__}-py3-none-any.whl"
+
+
+def test_what_the_wheel_says_of_itself(wheel):
+    """Extras, commands, and a description in which every link and picture stands by itself."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        said = email.message_from_bytes(archive.read(name))
+        entry_points = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
+    assert {"gpu", "tpu", "test"} <= set(said.get_all("Provides-Extra", []))
+    assert len(said.get_all("Project-URL", [])) >= 4
+    assert re.findall(r"^diffwave-(\w+) ", entry_points, re.MULTILINE) == ["convert", "evaluate", "sample", "train"]
+    links = re.findall(r"\]\(([^)]+)\)", said.get_payload())
+    assert links and all(link.startswith("https://") for link in links)
+    required = {line for line in said.get_all("Requires-Dist", []) if 'extra == "test"' in line}
+    listed = [line for line in (ROOT / "requirements-test.txt").read_text().splitlines() if not line.startswith("-r")]
+    assert {re.split(r"[<>=;]", line)[0] for line in required} == {re.split(r"[<>=]", line)[0] for line in listed}
 
 
 def test_a_wheel_of_the_sdist_is_the_same(wheel, project, tmp_path):
@@ -121,6 +141,18 @@ def test_an_editable_install(tmp_path):
         archive.extractall(packages)
     files = run(python, "-c", f"{KERNELS_WORK}\nprint(diffwave_jax.kernels.__file__)", folder=tmp_path).split()
     assert Path(files[0]).resolve() == project / "kernels" / "__init__.py"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="environments are laid out in another way")
+def test_the_installed_commands(wheel, tmp_path):
+    """From a folder where nothing of the project is, with the configs that the wheel brings."""
+    python = environment(tmp_path / "environment")
+    install = "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", str(wheel)
+    run(sys.executable, *install, folder=tmp_path)
+    shown = run(str(python.with_name("diffwave-train")), "--config", "small", "--help", folder=tmp_path)
+    assert shown.startswith("Trains a model: diffwave-train --config") and "--config.model.d_model=16" in shown
+    program = "import importlib.metadata as m; [e.load() for e in m.distribution('diffwave_jax').entry_points]"
+    run(str(python), "-c", program, folder=tmp_path)
 
 
 def test_a_clone_whose_link_is_a_text_file(tmp_path):

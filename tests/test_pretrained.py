@@ -103,7 +103,7 @@ def test_an_interrupted_download_goes_on(cache, serve, released):
 
 def test_offline_with_nothing_cached_says_how_to_convert_by_hand(cache, serve):
     serve(status=[404])
-    with pytest.raises(UserError, match=r"404.*by hand: python convert_torch_ckpt.py model.pt DIR") as caught:
+    with pytest.raises(UserError, match=r"404.*by hand: python -m diffwave_jax convert model.pt DIR") as caught:
         load_pretrained(NAME)
     assert "\n" not in str(caught.value)
 

@@ -140,4 +140,4 @@ def test_help_lists_flags_and_fields(arguments, shown):
 def test_no_config():
     done = subprocess.run([sys.executable, "train.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no config: give --config FILE") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: no config: give --config NAME or FILE") and done.stderr.count("\n") == 1

@@ -69,7 +69,7 @@ def write(archive: Path, recordings: Recordings) -> None:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(__doc__)
     parser.add_argument("published", type=Path, help="a release of FSDD, or a folder with one")
     parser.add_argument("archive", type=Path, help="the archive to write")
     return parser.parse_args(arguments)

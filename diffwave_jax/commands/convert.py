@@ -36,7 +36,7 @@ def convert(options: argparse.Namespace) -> list[str]:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(__doc__)
     parser.add_argument("source", help="PyTorch checkpoint (.pt); with --to-torch a run's folder or one checkpoint")
     parser.add_argument("target", help="folder to write; with --to-torch the .pt file")
     parser.add_argument("--to-torch", action="store_true", help="convert ours to PyTorch's")

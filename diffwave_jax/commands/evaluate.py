@@ -52,7 +52,7 @@ def load_classifier(options: argparse.Namespace) -> Recogniser:
         return load_recogniser(options.classifier)
     if not TRAINED.is_dir():
         raise UserError(
-            f"no classifier in {TRAINED}: train it first (python train.py --config configs/classifier.py "
+            f"no classifier in {TRAINED}: train it first (python -m diffwave_jax train --config classifier "
             f"--workdir {TRAINED}), or give --classifier"
         )
     return load_recogniser(TRAINED)
@@ -93,7 +93,7 @@ def resamples(text: str) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("folder", metavar="SAMPLES_DIR", type=Path, nargs="?", help="WAV files of any sample rate")
     what.add_argument("--checkpoint", metavar="DIR", type=Path, help="a run to sample from")

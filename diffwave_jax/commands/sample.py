@@ -194,7 +194,7 @@ def seconds(text: str) -> float:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = cli.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.ArgumentParser(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--checkpoint", metavar="DIR", type=Path, help="a run's folder, or one checkpoint of it")
     which.add_argument("--pretrained", metavar="NAME", help="a released model; without either the bundled one")

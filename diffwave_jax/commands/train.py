@@ -1,4 +1,4 @@
-"""Trains a model: python train.py --config configs/sashimi.py [--workdir DIR] [--config.SECTION.FIELD=VALUE ...].
+"""Trains a model: python train.py --config sashimi [--workdir DIR] [--config.SECTION.FIELD=VALUE ...].
 
 The same command continues a run that was stopped. With --config, --help shows that config's fields.
 """
@@ -16,7 +16,9 @@ from diffwave_jax.errors import UserError, printable
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/.", lock_config=True)
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: the name of a config that comes along, or a file.", lock_config=True
+)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, runs/NAME for configs/NAME.py; a run that is already there continues."
 )
@@ -32,7 +34,7 @@ PARTNER_TIMEOUT = flags.DEFINE_integer(
 def main(_):
     """Trains to the end, or until asked to stop."""
     if CONFIG.value is None:
-        raise UserError("no config: give --config FILE, for example --config configs/small.py; --help lists the flags")
+        raise UserError("no config: give --config NAME or FILE, for example --config small; --help lists the flags")
     keep_freed_memory()
     processes = (NUM_PROCESSES.value, PROCESS_ID.value)
     with joined(Cluster(DISTRIBUTED.value, COORDINATOR.value, *processes, PARTNER_TIMEOUT.value)):

@@ -96,7 +96,7 @@ def test_script(tmp_path, real, recogniser):
     [
         ([], "one of the arguments SAMPLES_DIR --checkpoint --pretrained is required"),
         (["tests/data/digits", "--resamples", "1"], "'1' is no number of resamples; write 0, or 2 or more"),
-        (["tests/data/digits", "--reference", "sc09"], "python train.py --config configs/classifier.py"),
+        (["tests/data/digits", "--reference", "sc09"], "python -m diffwave_jax train --config classifier"),
     ],
 )
 def test_script_tells_mistakes_in_one_line(arguments, message):
