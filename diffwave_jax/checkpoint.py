@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from diffwave_jax import digests, echoes
+from diffwave_jax import digests, echoes, one_file
 from diffwave_jax.errors import UserError, printable, reason
 from diffwave_jax.files import cannot_write, check_plain, make_folder
 
@@ -42,7 +42,7 @@ class Checkpoint:
     """What a model needs of a checkpoint.
 
     Attributes:
-      path: the step's folder.
+      path: the step's folder, or the file.
       step: training steps done.
       config: the config as plain data.
       weights: {dotted name: array}, the EMA weights where there are any.
@@ -201,12 +201,15 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
     """Reads a checkpoint's weights and config onto the host.
 
     Args:
-      path: what `resolve` takes.
+      path: what `resolve` takes; or a model in one file, `one_file.read`.
       ema: take the EMA weights where the checkpoint has them.
 
     Raises:
       UserError: there is no checkpoint, or it cannot be read.
     """
+    if one_file.is_named_so(path) and not Path(path).is_dir():
+        held = one_file.read(path)
+        return Checkpoint(Path(path), held.step, held.config, held.weights)
     step = resolve(path)
     try:
         name = "ema" if ema and "ema" in saved_items(step) else "params"

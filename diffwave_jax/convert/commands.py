@@ -2,16 +2,19 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffwave_jax import checkpoint, one_file
 from diffwave_jax.convert import length
 from diffwave_jax.convert.contents import Arrays, Contents
 from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.convert.to_torch import write_torch
+from diffwave_jax.errors import UserError
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import model_config
 
@@ -77,6 +80,49 @@ def convert_to_torch(source: str | os.PathLike, target: str | os.PathLike, *, em
         lines.append(f"the original has one l_max for all stages; {line}; without the optimizer state")
     write_torch(target, contents)
     return [*lines, f"wrote {target}"]
+
+
+def convert_to_one_file(source: str | os.PathLike, target: str | os.PathLike, *, ema: bool = True) -> list[str]:
+    """Writes the model of a run into one file, the form to hand on; its optimizer state stays behind.
+
+    Args:
+      source: a run's folder or one of its checkpoints.
+      target: the file, which ends in `.safetensors`.
+      ema: take the averaged weights, where there are any.
+
+    Returns:
+      What was done, in lines.
+
+    Raises:
+      UserError: see `checkpoint.load` and `one_file.save`.
+    """
+    saved = checkpoint.load(Path(source), ema=ema)
+    return [_summary(saved), f"wrote {one_file.save(target, saved.config, saved.weights, saved.step)}"]
+
+
+def convert_from_one_file(source: str | os.PathLike, run: str | os.PathLike) -> list[str]:
+    """Writes the model of one file as the first checkpoint of a run.
+
+    Args:
+      source: the file.
+      run: the folder, which must not have checkpoints yet.
+
+    Returns:
+      What was done, in lines.
+
+    Raises:
+      UserError: the file cannot be read, or the folder has checkpoints already or cannot be written.
+    """
+    saved, run = checkpoint.load(Path(source)), Path(run)
+    if run.is_file() or (run.is_dir() and checkpoint.steps(run)):
+        raise UserError(f"{run} is a file or has checkpoints already: choose a new folder")
+    step = checkpoint.save(run, saved.step, params=saved.weights, config=saved.config)
+    return [_summary(saved), f"wrote {step}"]
+
+
+def _summary(saved: checkpoint.Checkpoint) -> str:
+    parameters = sum(array.size for array in saved.weights.values())
+    return f"{saved.config['model']['name']}: {parameters:,} parameters, step {saved.step:,}"
 
 
 def describe(contents: Contents) -> list[str]:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import jax
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffwave_jax import one_file
+from diffwave_jax.config import to_dict
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import OnStep
 from diffwave_jax.models import build, weights
@@ -70,6 +73,20 @@ class LoadedModel(Generic[How]):
     def num_parameters(self) -> int:
         """Number of weights."""
         return weights.count(self._params)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the model into one file, which `diffwave_jax.load` takes: config and weights, bit for bit.
+
+        Args:
+          path: ends in `.safetensors`; a file that is there is replaced.
+
+        Returns:
+          The path.
+
+        Raises:
+          UserError: another ending, or the file cannot be written.
+        """
+        return one_file.save(path, to_dict(self.config), jax.device_get(self._params))
 
     @functools.cached_property
     def fingerprint(self) -> str:

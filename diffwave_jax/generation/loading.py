@@ -13,10 +13,10 @@ KINDS = {"sashimi_ar": AutoregressiveGenerator}  # by the name of the config's n
 
 
 def load(path: str | Path, *, ema: bool = True) -> Model:
-    """The model of a checkpoint: a run's folder, its `checkpoints` folder or one step of it.
+    """The model of a checkpoint: a run's folder, its `checkpoints` folder or one step of it, or one file.
 
     Args:
-      path: the folder.
+      path: the folder, or the file that `model.save` wrote.
       ema: use the EMA weights where the checkpoint has them, else the raw ones.
 
     Returns:
