@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from diffwave_jax import checkpoint
+from diffwave_jax import checkpoint, hub
 from diffwave_jax.cache import CACHE_VARIABLE, cache_folder
 from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import write_ours
@@ -28,20 +28,47 @@ class Release:
 
     Attributes:
       url: where it is.
+      makes: what the model makes, in words.
+      weights: their number, None while unknown.
       size: its bytes, None while unknown.
       sha256: of the file, None while unknown: then that of the first download counts.
     """
 
     url: str
+    makes: str = "spoken digits"
+    weights: int | None = None
     size: int | None = None
     sha256: str | None = None
 
 
 RELEASED = {
-    "diffwave_sc09": Release(f"{RELEASES}/v0.1/diffwave_sc09_1M_steps.pt"),
-    "sashimi_diffwave_500k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_500k_steps.pt"),
-    "sashimi_diffwave_800k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_800k_steps.pt"),
+    "diffwave_sc09": Release(f"{RELEASES}/v0.1/diffwave_sc09_1M_steps.pt", weights=24_071_681),
+    "sashimi_diffwave_500k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_500k_steps.pt", weights=23_478_785),
+    "sashimi_diffwave_800k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_800k_steps.pt", weights=23_478_785),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A model that `load_pretrained` knows by name.
+
+    Attributes:
+      name: its name.
+      weights: their number, None while unknown.
+      sample_rate: samples per second.
+      licence: of the weights; None where their authors name none.
+      makes: what it makes, in words.
+    """
+
+    name: str
+    weights: int | None
+    sample_rate: int
+    licence: str | None
+    makes: str
+
+    def __str__(self) -> str:
+        size = "size unknown" if self.weights is None else f"{self.weights / 1e6:.1f} M weights"
+        return f"{self.name}: {self.makes}; {size}, {self.sample_rate} Hz, licence {self.licence or 'not stated'}"
 
 
 def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Generator:
@@ -50,7 +77,8 @@ def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = Non
     The original's are sampled in 25 steps of "dpm++" unless told otherwise; `sampler="ddpm"` takes their own 200 steps.
 
     Args:
-      name: a name in `RELEASED`, or that of the model that comes with the package.
+      name: a name of `list_pretrained`, by default that of the model that comes with the package; or `hf://owner/name`
+        for a diffusion model on the Hugging Face Hub, with `@revision` or without (extra `hub`).
       on_progress: called with the bytes done and the bytes in all while a model is downloaded.
 
     Raises:
@@ -59,17 +87,21 @@ def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = Non
     return load_diffusion(pretrained_folder(name, on_progress=on_progress))
 
 
-def list_pretrained() -> list[str]:
-    """The names that `load_pretrained` takes, the bundled model's first."""
-    return [BUNDLED, *RELEASED]
+def list_pretrained() -> list[Pretrained]:
+    """The models that `load_pretrained` knows by name, the bundled one first."""
+    bundled = Pretrained(BUNDLED, 1_719_169, 8000, "CC BY-SA 4.0", "a spoken digit of your choice in one of six voices")
+    released = [Pretrained(name, one.weights, 16000, None, one.makes) for name, one in RELEASED.items()]
+    return [bundled, *released]
 
 
 def pretrained_folder(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Path:
-    """The checkpoint folder of a released model, made if need be; see `load_pretrained`."""
+    """The checkpoint folder, or the one file, of a released model, made if need be; see `load_pretrained`."""
+    if hub.is_address(name):
+        return hub.fetch(name)
     if name == BUNDLED:
         return Path(__file__).parent / "bundled" / BUNDLED
     if name not in RELEASED:
-        raise UserError(f"no pretrained model is called {name!r}: there are {', '.join(list_pretrained())}")
+        raise UserError(f"no pretrained model is called {name!r}: there are {', '.join([BUNDLED, *RELEASED])}")
     folder = cache_folder() / "pretrained" / name
     converted = folder / "converted"
     if not _is_complete(converted):

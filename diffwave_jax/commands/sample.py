@@ -197,7 +197,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--checkpoint", metavar="DIR", type=Path, help="a run's folder, or one checkpoint of it")
-    which.add_argument("--pretrained", metavar="NAME", help="a released model; without either the bundled one")
+    which.add_argument(
+        "--pretrained", metavar="NAME", help="a released model or hf://OWNER/NAME; without it the bundled one"
+    )
     parser.add_argument("--n", type=cli.positive, default=16, help="number of clips (16)")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("samples"), help="where they go (samples)")
     parser.add_argument("--seed", type=int, default=0, help="clip i is the same for the same seed (0)")

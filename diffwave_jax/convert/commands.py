@@ -97,7 +97,7 @@ def convert_to_one_file(source: str | os.PathLike, target: str | os.PathLike, *,
       UserError: see `checkpoint.load` and `one_file.save`.
     """
     saved = checkpoint.load(Path(source), ema=ema)
-    return [_summary(saved), f"wrote {one_file.save(target, saved.config, saved.weights, saved.step)}"]
+    return [_summary(saved), f"wrote {one_file.save(Path(target), saved.config, saved.weights, saved.step)}"]
 
 
 def convert_from_one_file(source: str | os.PathLike, run: str | os.PathLike) -> list[str]:

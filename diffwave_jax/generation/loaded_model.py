@@ -1,6 +1,7 @@
 """What every loaded model is: a config, and the weights of the network that it describes."""
 
 import functools
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -10,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffwave_jax import one_file
+from diffwave_jax import hub, one_file
 from diffwave_jax.config import to_dict
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import OnStep
+from diffwave_jax.generation.model_card import model_card
 from diffwave_jax.models import build, weights
 
 
@@ -87,6 +89,33 @@ class LoadedModel(Generic[How]):
           UserError: another ending, or the file cannot be written.
         """
         return one_file.save(path, to_dict(self.config), jax.device_get(self._params))
+
+    def push_to_hub(
+        self, name: str, *, evaluation: str | Path | None = None, licence: str | None = None, private: bool = False
+    ) -> str:
+        """Puts the model on the Hugging Face Hub, with a card of what its config and its evaluation say.
+
+        `diffwave_jax.load_pretrained("hf://owner/name")` loads it there. Needs the extra `hub`, and a token
+        (`hf auth login`).
+
+        Args:
+          name: `owner/name`; the repository is made if need be.
+          evaluation: an `evaluation.json` of these weights, for the card.
+          licence: of the weights, by the Hub's identifier, as `cc-by-sa-4.0`.
+          private: of a repository that is made now.
+
+        Returns:
+          The repository's page.
+
+        Raises:
+          UserError: the extra is missing, nobody is logged in or may write there, or the Hub cannot be reached.
+        """
+        scores = None if evaluation is None else Path(evaluation)
+        plain = name.removeprefix(hub.SCHEME)
+        card = model_card(plain, self.config, self.num_parameters, evaluation=scores, licence=licence)
+        with tempfile.TemporaryDirectory() as folder:
+            files = {hub.MODEL: self.save(Path(folder) / hub.MODEL), hub.CARD: card.encode()}
+            return hub.push(name, files, private=private, message=f"{self.config.model.name} {self.fingerprint}")
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffwave_jax import checkpoint
+from diffwave_jax import checkpoint, hub
 from diffwave_jax.config import from_dict
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
@@ -16,7 +16,7 @@ def load(path: str | Path, *, ema: bool = True) -> Model:
     """The model of a checkpoint: a run's folder, its `checkpoints` folder or one step of it, or one file.
 
     Args:
-      path: the folder, or the file that `model.save` wrote.
+      path: the folder; the file that `model.save` wrote; or `hf://owner/name`, a model on the Hugging Face Hub.
       ema: use the EMA weights where the checkpoint has them, else the raw ones.
 
     Returns:
@@ -26,7 +26,7 @@ def load(path: str | Path, *, ema: bool = True) -> Model:
     Raises:
       UserError: no checkpoint there, or not one that can be read.
     """
-    saved = checkpoint.load(path, ema=ema)
+    saved = checkpoint.load(hub.fetch(str(path)) if hub.is_address(str(path)) else path, ema=ema)
     config = from_dict(saved.config)
     return KINDS.get(config.model.name, Generator)(config, saved.weights)
 
