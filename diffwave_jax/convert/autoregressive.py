@@ -70,12 +70,14 @@ class Converted(NamedTuple):
     Attributes:
       model: the config's `model` section.
       weights: {dotted name: float32 array}.
-      said: what was found, in words.
+      said: what was found, in words: the layout first.
+      corrected: some C is another than in the file, for another length of its kernels.
     """
 
     model: dict
     weights: dict[str, np.ndarray]
     said: tuple[str, ...]
+    corrected: bool
 
 
 def layout_of(names: Collection[str]) -> str | None:
@@ -110,13 +112,15 @@ def convert(
             "which were converted from version 3, or --dt softplus for a model trained with version 4"
         )
     names = our_names(tensors)
-    ours = _Tensors({names[name]: _our_axes(names[name], np.asarray(array)) for name, array in tensors.items()})
+    ours = _Tensors({names[name]: our_axes(names[name], np.asarray(array)) for name, array in tensors.items()})
     if layout == VERSION_4:
         ours = _from_version_4(ours, dt)
     model = _model(ours) | {"code": code or ("mu_law" if layout.startswith("RF5") else "scaled_mu_law")}
     model |= _lengths(model, ours, length)
     _check(model, ours, {ours: theirs for theirs, ours in names.items()})
-    return Converted(model, _with_lengths(model, ours), (layout, f"audio as {model['code']}"))
+    found = _with_lengths(model, ours)
+    corrected = any(found[name] is not ours[name] for name in found)
+    return Converted(model, found, (layout, f"audio as {model['code']}"), corrected)
 
 
 def our_names(names: Collection[str]) -> dict[str, str]:
@@ -137,7 +141,17 @@ def our_names(names: Collection[str]) -> dict[str, str]:
     return rewritten
 
 
-def _our_axes(name: str, array: np.ndarray) -> np.ndarray:
+def derivative(name: str, array: np.ndarray, *, layout: str, dt: str | None) -> np.ndarray | np.float32:
+    """The derivative of a tensor in the file by ours of that name, element by element, which gradients follow."""
+    if layout == VERSION_4 and name.endswith(".w_imag"):
+        return np.float32(-1)
+    if layout == VERSION_4 and name.endswith(".log_dt") and dt == "softplus":
+        inverse = array.astype(np.float64)
+        return (np.logaddexp(0, inverse) * (1 + np.exp(-inverse))).astype(np.float32)
+    return np.float32(1)
+
+
+def our_axes(name: str, array: np.ndarray) -> np.ndarray:
     """Channels last, and without the axes of length one that some layouts add."""
     last = name.rpartition(".")[2]
     if last in ("kernel", "v"):

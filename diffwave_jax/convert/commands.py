@@ -15,8 +15,10 @@ from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of, read_ours, write_ours
 from diffwave_jax.convert.to_torch import write_torch
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.models import model_config
+from diffwave_jax.tokens import LEVELS
 
 
 def convert_from_torch(
@@ -160,12 +162,16 @@ def _with_lengths(contents: Contents, model: dict) -> tuple[Contents, str]:
 
 
 def output_difference(first: Contents, second: Contents) -> float:
-    """The largest difference of the two networks' outputs on a clip of noise, at a middle diffusion step."""
-    outputs = []
-    for contents in (first, second):
-        generator = Generator(
-            config_of(contents), {name: np.asarray(value) for name, value in contents.weights.items()}
-        )
-        x = jax.random.normal(jax.random.key(0), (1, generator.length))
-        outputs.append(np.asarray(generator.predict_noise(x, jnp.asarray([generator.diffusion.num_steps // 2]))))
-    return float(np.max(np.abs(outputs[0] - outputs[1])))
+    """The largest difference of the two networks' outputs on a clip of noise, at a middle diffusion step if any."""
+    one, other = (_output(contents) for contents in (first, second))
+    return float(np.max(np.abs(one - other)))
+
+
+def _output(contents: Contents) -> np.ndarray:
+    config, weights = config_of(contents), {name: np.asarray(value) for name, value in contents.weights.items()}
+    if config.model.name == "sashimi_ar":
+        tokens = np.random.default_rng(0).integers(LEVELS, size=(1, config.model.length))
+        return AutoregressiveGenerator(config, weights).logits(tokens)
+    generator = Generator(config, weights)
+    x = jax.random.normal(jax.random.key(0), (1, generator.length))
+    return np.asarray(generator.predict_noise(x, jnp.asarray([generator.diffusion.num_steps // 2])))

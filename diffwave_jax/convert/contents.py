@@ -42,6 +42,8 @@ class Contents:
       average: the weights' moving average, as `weights`; None where there is none.
       average_decay: of that average, where the file says it.
       recognised: what a foreign file turned out to be, in words: the network first, then how it was wrapped.
+      state_learning_rate: of S4's state spaces, where they are trained at a rate of their own; None where unknown.
+      weight_decay: AdamW's.
     """
 
     model: dict
@@ -52,3 +54,5 @@ class Contents:
     average: Arrays | None = None
     average_decay: float | None = None
     recognised: tuple[str, ...] = ()
+    state_learning_rate: float | None = None
+    weight_decay: float = 0.0

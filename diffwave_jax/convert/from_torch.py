@@ -1,11 +1,12 @@
 """A PyTorch checkpoint to ours: the file is opened, unwrapped, recognised, and read by its layout's table."""
 
+import dataclasses
 import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from diffwave_jax.convert import autoregressive, mapping, torch_adam
+from diffwave_jax.convert import autoregressive, autoregressive_adam, mapping, torch_adam
 from diffwave_jax.convert.contents import Arrays, Contents
 from diffwave_jax.convert.infer import LAYOUTS, layout_of
 from diffwave_jax.convert.mapping import on_host
@@ -48,7 +49,7 @@ def read_torch(
     with open_checkpoint(path) as file:
         found = unwrap(file, _is_known)
         if autoregressive.layout_of(found.weights):
-            return _read_autoregressive(file, found, dt=dt, code=code, length=length)
+            return _read_autoregressive(file, found, dt=dt, code=code, length=length, optimizer=optimizer)
         layout = layout_of(found.weights)
         whole = {name: in_file(file, tensor) for name, tensor in found.weights.items()}
         sources = with_weight_norm(whole, layout.weight_normed)
@@ -89,19 +90,31 @@ def _is_known(names: Collection[str]) -> bool:
 
 
 def _read_autoregressive(
-    file: TensorFile, found: Unwrapped, *, dt: str | None, code: str | None, length: int | None
+    file: TensorFile, found: Unwrapped, *, dt: str | None, code: str | None, length: int | None, optimizer: bool
 ) -> Contents:
-    """An autoregressive SaShiMi, without its optimizer's state."""
+    """An autoregressive SaShiMi, with its optimizer's state unless the kernels were given other lengths."""
     sources = {name: in_file(file, tensor) for name, tensor in found.weights.items()}
     tensors = {name: source.read() for name, source in sources.items()}
     converted = autoregressive.convert(tensors, dt=dt, code=code, length=length)
     step, step_said = _step(file, found)
-    left = ["without the optimizer's state"] if found.optimizer is not None else []
-    return Contents(
+    contents = Contents(
         model=converted.model,
         weights={name: on_host(array) for name, array in converted.weights.items()},
         step=step,
-        recognised=("autoregressive SaShiMi", *converted.said, *found.said, step_said, *left),
+        recognised=("autoregressive SaShiMi", *converted.said, *found.said, step_said),
+    )
+    if found.optimizer is None or not optimizer:
+        return contents
+    if converted.corrected:
+        left = "its kernels were given their stage's length, so without the optimizer's state"
+        return dataclasses.replace(contents, recognised=(*contents.recognised, left))
+    grouped = autoregressive_adam.read_adam(file, found.optimizer, tensors, layout=converted.said[0], dt=dt)
+    return dataclasses.replace(
+        contents,
+        adam=grouped.adam,
+        learning_rate=grouped.learning_rate,
+        state_learning_rate=grouped.state_learning_rate,
+        weight_decay=grouped.weight_decay,
     )
 
 

@@ -7,12 +7,14 @@ use one l_max at every stage; a stage that runs on fewer samples computes the sa
 from collections.abc import Mapping
 
 import numpy as np
+from flax import nnx
 
 from diffwave_jax.convert.contents import Arrays
 from diffwave_jax.convert.mapping import kernel_lengths
 from diffwave_jax.errors import UserError
 from diffwave_jax.kernels.truncation import with_length
-from diffwave_jax.models import SaShiMiConfig, model_config
+from diffwave_jax.models import build, model_config
+from diffwave_jax.models.backbone import Backbone, BackboneConfig, S4Block
 from diffwave_jax.models.state_space import pairs, state_space
 
 
@@ -23,8 +25,8 @@ def per_stage(model: Mapping) -> dict:
       UserError: the model has no S4 kernels.
     """
     config = model_config(model)
-    if not isinstance(config, SaShiMiConfig):
-        raise UserError(f"--per-stage-length is for a diffusion SaShiMi's S4 kernels: this is a {model['name']}")
+    if not isinstance(config, BackboneConfig):
+        raise UserError(f"--per-stage-length is for a SaShiMi's S4 kernels: this is a {model['name']}")
     return {**model, "l_max": config.stage_lengths(config.length)}
 
 
@@ -40,8 +42,8 @@ def with_lengths(weights: Arrays, old: Mapping, new: Mapping) -> Arrays:
     Kernels truncated to the shorter length agree; the float32 storage of C is the only rounding.
     """
     changed = dict(weights)
-    new_lengths = kernel_lengths(new)
-    for kernel, old_length in kernel_lengths(old).items():
+    new_lengths = _lengths(new)
+    for kernel, old_length in _lengths(old).items():
         if new_lengths[kernel] != old_length:
             prefix = f"{kernel}."
             parts = {name.removeprefix(prefix): np.asarray(x) for name, x in weights.items() if name.startswith(prefix)}
@@ -49,3 +51,18 @@ def with_lengths(weights: Arrays, old: Mapping, new: Mapping) -> Arrays:
             c = with_length(ssm.dt, ssm.w, ssm.p, ssm.c, old_length, new_lengths[kernel], q=ssm.q)
             changed[f"{prefix}C"] = pairs(c).astype(np.float32)
     return changed
+
+
+def _lengths(model: Mapping) -> dict[str, int]:
+    """{name of an S4 kernel: its l_max}."""
+    if model["name"] == "sashimi":
+        return kernel_lengths(model)
+    network = nnx.eval_shape(lambda: build(model, rngs=nnx.Rngs(0)))
+    assert isinstance(network, Backbone)
+    groups = {"down": network.down, "center": network.center, "up": network.up}
+    return {
+        f"{group}.{number}.s4.kernel": layer.s4.kernel.l_max
+        for group, layers in groups.items()
+        for number, layer in enumerate(layers)
+        if isinstance(layer, S4Block)
+    }

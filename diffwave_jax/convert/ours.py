@@ -71,11 +71,25 @@ def config_of(contents: Contents) -> ConfigDict:
     config.model = model_section(fields.pop("name"), **fields)
     config.data.length = config.model.length
     if config.model.name == "sashimi_ar":
-        config.train.task = "autoregression"
-    config.train.update(_learning_rate_fields(contents))
+        _continue_autoregression(config, contents)
+    else:
+        config.train.update(_learning_rate_fields(contents))
     if contents.average is not None:
         config.train.ema_decay = contents.average_decay or AVERAGE_DECAY
     return config
+
+
+def _continue_autoregression(config: ConfigDict, contents: Contents) -> None:
+    """As the originals train: by groups, until validation stops improving; RF5's programs count padding too."""
+    config.train.update(task="autoregression", schedule="plateau", validate_every=1000)
+    config.train.weight_decay = contents.weight_decay
+    if contents.learning_rate is not None:
+        config.train.learning_rate = contents.learning_rate
+        if contents.state_learning_rate != contents.learning_rate:
+            config.train.state_learning_rate = contents.state_learning_rate
+    if config.model.code == "mu_law":
+        config.train.update(start_token=False, count_padding=True)
+        config.data.length = config.model.length + 1
 
 
 def _learning_rate_fields(contents: Contents) -> dict:

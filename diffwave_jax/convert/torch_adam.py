@@ -31,7 +31,7 @@ def read_adam(file: TensorFile, saved: object, parameters: Sequence[Tensor]) -> 
         for key, into in moments.items():
             into[tensor.name] = on_host(tensor.to_ours(_moment(file, entry, key, tensor)))
         if entry is not None:
-            counts.add(_count(file, entry))
+            counts.add(update_count(file, entry))
     if len(counts) > 1:
         raise UserError(f"{file.path}: parameters with different numbers of updates: {sorted(counts)[:5]}")
     return Adam(counts.pop() if counts else 0, moments["exp_avg"], moments["exp_avg_sq"])
@@ -106,7 +106,7 @@ def _moment(file: TensorFile, entry: object, key: str, tensor: Tensor) -> np.nda
     return in_file(file, moment).read()
 
 
-def _count(file: TensorFile, entry: dict) -> int:
+def update_count(file: TensorFile, entry: dict) -> int:
     """Updates done: a number in old files, a scalar tensor in new ones."""
     step = number(file, entry.get("step"))
     if step is None or not 0 <= step < MAX_UPDATES or step != int(step):
