@@ -4,6 +4,7 @@ from diffwave_jax.config import default_config, model_section
 
 
 def get_config():
+    """The config, whole: what is not set here keeps its default of `diffwave_jax.config.default_config`."""
     config = default_config()
     config.model = model_section(
         "sashimi_ar", d_model=32, n_layers=(1, 3, 4), length=4608, l_max=(4608, 1152, 288), code="mu_law"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEVELS = 256
+SILENCE = 128  # what fills up shorter clips
 MU = LEVELS - 1  # of the mu-law
 SCALE_EPSILON, EDGE = 1e-6, 0.01  # state-spaces/s4, `src/dataloaders/audio.py`
 
@@ -68,3 +69,18 @@ CODES = {
     "scaled_mu_law": Code(_encode_scaled_mu_law, lambda tokens: _inverse_mu_law(_centred(tokens))),
     "scaled_linear": Code(lambda audio: _levels(_scaled(audio)), lambda tokens: _centred(tokens).astype(np.float32)),
 }
+
+
+def encode_recorded(code: Code, audio: np.ndarray, recorded: np.ndarray) -> np.ndarray:
+    """Clips (n, L) as tokens (n, L) int32: the recorded samples of each by themselves, `SILENCE` after them.
+
+    Args:
+      code: of `CODES`.
+      audio: (n, L) in [-1, 1].
+      recorded: (n,) how many of each clip's samples come from its recording.
+    """
+    tokens = np.full(audio.shape, SILENCE, np.int32)
+    for row, length in enumerate(recorded):
+        if length:
+            tokens[row, :length] = code.encode(audio[row, :length])
+    return tokens

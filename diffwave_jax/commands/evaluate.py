@@ -3,12 +3,15 @@
 python evaluate.py samples                                        FSDD as reference and the bundled classifier: offline
 python evaluate.py samples --reference sc09 --archive speech_commands_v0.02.tar.gz
 python evaluate.py --checkpoint runs/digits --n 1000
+python evaluate.py --checkpoint runs/sashimi_ar --n 10240 --rejection        leaves out what the model finds improbable
+python evaluate.py --checkpoint runs/sashimi_ar --nll                        bits a sample of the test split instead
 
 The table is printed, and written with its data and a picture into --out.
 """
 
 import argparse
 import contextlib
+import json
 import sys
 from pathlib import Path
 
@@ -16,23 +19,35 @@ from tqdm import tqdm
 
 import diffwave_jax
 from diffwave_jax import cli
+from diffwave_jax.data import open_dataset
 from diffwave_jax.errors import UserError
-from diffwave_jax.evaluation.clips import Clips, read_folder, sample_clips
+from diffwave_jax.evaluation import likelihood, metrics
+from diffwave_jax.evaluation.clips import Clips, draw_clips, read_folder, sample_clips
 from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
+from diffwave_jax.evaluation.rejection import rejected
 from diffwave_jax.evaluation.run import evaluate
 from diffwave_jax.evaluation.scores import PROTOCOLS
-from diffwave_jax.generation.loading import load_diffusion
+from diffwave_jax.files import complete, make_folder
+from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
+from diffwave_jax.generation.loading import Model, load
 
+TABLE, DATA = "likelihood.txt", "likelihood.json"
 TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classifier of 16 kHz digits
 
 
 def main(options: argparse.Namespace) -> None:
-    """Gets the clips, scores them and prints the table."""
+    """Gets the clips, scores them and prints the table; or judges recordings, with --nll."""
+    if options.nll:
+        judge_recordings(options)
+        return
     recogniser = load_classifier(options)
     with cli.DownloadBar() as download, progress_bar("reference") as progress:
         reference = load_reference(options.reference, recogniser, options.archive, progress, download.show)
     clips = get_clips(options, recogniser)
+    if options.rejection:
+        probabilities = recogniser(clips.audio).probabilities
+        clips = rejected(clips, lambda rows: metrics.inception_score(probabilities[rows]))
     with progress_bar("listening") as progress:
         report = evaluate(
             clips,
@@ -63,13 +78,44 @@ def get_clips(options: argparse.Namespace, recogniser: Recogniser) -> Clips:
     if options.folder:
         with progress_bar("reading") as progress:
             return read_folder(options.folder, recogniser, progress)
-    if options.checkpoint:
-        model = load_diffusion(options.checkpoint)
-    else:
-        with cli.DownloadBar() as bar:
-            model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
+    model = load_model(options)
+    if options.rejection and not isinstance(model, AutoregressiveGenerator):
+        raise UserError(
+            "--rejection is for autoregressive models: a diffusion model does not know its clips' likelihood"
+        )
     with progress_bar("sampling") as progress:
+        if isinstance(model, AutoregressiveGenerator):
+            return draw_clips(model, options.n, options.seed, recogniser, progress)
         return sample_clips(model, options.n, options.seed, recogniser, progress)
+
+
+def load_model(options: argparse.Namespace) -> Model:
+    """The model that the command line names."""
+    if options.checkpoint:
+        return load(options.checkpoint)
+    with cli.DownloadBar() as bar:
+        return diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
+
+
+def judge_recordings(options: argparse.Namespace) -> None:
+    """Prints and writes the likelihood of the test split of the data that the model was trained on, or of --archive."""
+    model = load_model(options)
+    if not isinstance(model, AutoregressiveGenerator):
+        raise UserError(
+            f"--nll is for autoregressive models: {options.checkpoint or options.pretrained} holds a diffusion model, "
+            "which does not say how probable a recording is"
+        )
+    make_folder(options.out)
+    data = model.config.data.copy_and_resolve_references()
+    data.archive = options.archive or data.archive
+    with cli.DownloadBar() as download, progress_bar("preparing") as progress:
+        dataset = open_dataset(data, "test", progress=progress, on_download=download.show)
+    with progress_bar("judging") as progress:
+        report = likelihood.measure(model, dataset, data, progress)
+    for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
+        with complete(options.out / name) as partial:
+            partial.write_text(text + "\n")
+    print(report.table())
 
 
 @contextlib.contextmanager
@@ -101,12 +147,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=1000, help="clips to sample (1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling (0)")
     parser.add_argument("--reference", default="fsdd", help="real speech: sc09, fsdd or an archive's path (fsdd)")
-    parser.add_argument("--archive", default="", help="where sc09 or fsdd lies (sc09: downloaded; fsdd: bundled)")
+    parser.add_argument("--archive", default="", help="where the data lies (sc09: downloaded; fsdd: bundled)")
     parser.add_argument("--classifier", metavar="DIR", help=f"a classifier's run (sc09: {TRAINED}; else: bundled)")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0], help="whose definitions (the papers')")
     parser.add_argument("--resamples", type=resamples, default=200, help="of the bootstrap; 0 for no intervals (200)")
+    parser.add_argument("--nll", action="store_true", help="judge the test split of the model's data instead")
+    parser.add_argument("--rejection", action="store_true", help="keep the clips of middle likelihood, as the papers")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="for the results")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.folder and (options.nll or options.rejection):
+        parser.error("--nll and --rejection go with --checkpoint or --pretrained")
+    if options.nll and options.rejection:
+        parser.error("--nll makes no clips that --rejection could leave out")
+    return options
 
 
 def command() -> None:

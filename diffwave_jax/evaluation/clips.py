@@ -11,6 +11,7 @@ from diffwave_jax import recording
 from diffwave_jax.data.listing import list_folder
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
+from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
 from diffwave_jax.generation.choices import class_names
 from diffwave_jax.generation.generator import Generator
 
@@ -28,11 +29,13 @@ class Clips:
       audio: (N, L) float32.
       labels: (N,) the classes they were asked to be, or None where that is not known of each.
       remarks: what the reader of their scores must know, in lines.
+      log_likelihood: (N,) of each, by the model that made them, in nats; None where there is none.
     """
 
     audio: np.ndarray
     labels: np.ndarray | None = None
     remarks: tuple[str, ...] = ()
+    log_likelihood: np.ndarray | None = None
 
 
 def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None = None) -> Clips:
@@ -100,6 +103,30 @@ def sample_clips(model: Generator, n: int, seed: int, recogniser: Recogniser, on
         )
     labels = np.array([recogniser.classes.index(name) for name in names], int)
     return Clips(audio, labels[np.arange(n) % len(names)] if names else None)
+
+
+def draw_clips(
+    model: AutoregressiveGenerator, n: int, seed: int, recogniser: Recogniser, progress: Progress | None = None
+) -> Clips:
+    """Clips of an autoregressive model, with their likelihood.
+
+    Args:
+      model: whose clips they are.
+      n: how many, at least 1; all are made at once.
+      seed: of the drawing.
+      recogniser: whose rate, length and words the clips are fitted to.
+      progress: called with (samples done, samples in all) of each clip.
+    """
+    tokens, log_likelihood = [], np.zeros(n)
+    done = 0
+    for piece in model.stream(n, seed, length=model.length):
+        tokens.append(piece.tokens)
+        log_likelihood += piece.log_probability.sum(axis=1, dtype=np.float64)
+        done += piece.tokens.shape[1]
+        if progress:
+            progress(done, model.length)
+    audio = recogniser.fit(model.code.decode(np.concatenate(tokens, axis=1)), model.sample_rate)
+    return Clips(audio, log_likelihood=log_likelihood)
 
 
 def label_of(path: Path, classes: tuple[str, ...]) -> int | None:

@@ -186,9 +186,17 @@ class AutoregressiveGenerator(LoadedModel[StreamSettings]):
         Raises:
           UserError: audio of another shape, or with values that are not finite.
         """
-        tokens = self.encode(audio)
+        return -self.log_probability(self.encode(audio)).mean(axis=1) / math.log(2)
+
+    def log_probability(self, tokens: Integer[np.ndarray, "clips samples"]) -> Float32[np.ndarray, "clips samples"]:
+        """Natural logarithm (n, L) of the probability of each of tokens (n, L), given those before it in its clip.
+
+        Raises:
+          UserError: tokens that are not whole numbers from 0 to 255.
+        """
+        tokens = _checked_tokens(tokens)
         inputs = np.concatenate([np.full((len(tokens), 1), stepping.START), tokens[:, :-1]], axis=1)
-        return -self._on_whole_clips(_log_probabilities, inputs, tokens).mean(axis=1) / math.log(2)
+        return self._on_whole_clips(_log_probabilities, inputs, tokens)
 
     def logits(self, tokens: Integer[np.ndarray, "clips samples"]) -> Float32[np.ndarray, "clips samples levels"]:
         """Unnormalised log-probabilities (n, L, 256) of what follows each of tokens (n, L).
@@ -196,12 +204,7 @@ class AutoregressiveGenerator(LoadedModel[StreamSettings]):
         Raises:
           UserError: tokens that are not whole numbers from 0 to 255.
         """
-        tokens = np.asarray(tokens)
-        if tokens.ndim != 2 or not tokens.size or tokens.dtype.kind not in "iu":
-            raise UserError(f"tokens have shape {tokens.shape} and type {tokens.dtype}; give integers (n, L)")
-        if tokens.min() < 0 or tokens.max() >= LEVELS:
-            raise UserError(f"tokens lie between {tokens.min()} and {tokens.max()}; they are 0 to {LEVELS - 1}")
-        return self._on_whole_clips(_logits, tokens)
+        return self._on_whole_clips(_logits, _checked_tokens(tokens))
 
     def encode(self, audio: Real[np.ndarray, "clips samples"]) -> Integer[np.ndarray, "clips samples"]:
         """Audio (n, L) as tokens (n, L); see `diffwave_jax.tokens` for what the model's code does to its loudness."""
@@ -310,6 +313,15 @@ def _checked_count(n: int, prime: np.ndarray | None) -> int:
     if prime is not None and np.ndim(prime) == 2 and len(prime) not in (1, check_count(n)):
         raise UserError(f"prime has shape {np.shape(prime)}; give (samples,), or ({n}, samples) for {n} clips")
     return check_count(n)
+
+
+def _checked_tokens(tokens: np.ndarray) -> np.ndarray:
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or not tokens.size or tokens.dtype.kind not in "iu":
+        raise UserError(f"tokens have shape {tokens.shape} and type {tokens.dtype}; give integers (n, L)")
+    if tokens.min() < 0 or tokens.max() >= LEVELS:
+        raise UserError(f"tokens lie between {tokens.min()} and {tokens.max()}; they are 0 to {LEVELS - 1}")
+    return tokens
 
 
 def _known(given: np.ndarray, done: int, samples: int) -> np.ndarray:

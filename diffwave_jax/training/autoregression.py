@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import AutoregressiveSaShiMi, build
 from diffwave_jax.models.stepping import START
-from diffwave_jax.tokens import CODES
+from diffwave_jax.tokens import CODES, encode_recorded
 
 
 class AutoregressionTask:
@@ -43,13 +43,9 @@ class AutoregressionTask:
         return network
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Audio as `tokens (B, L)`, each clip's recorded part at its own range where the code scales; `START` after."""
-        audio, recorded = clips["audio"], clips["recorded"]
-        tokens = np.full(audio.shape, START, np.int32)
-        for row, length in enumerate(recorded):
-            if length:
-                tokens[row, :length] = self._code.encode(audio[row, :length])
-        return {"tokens": tokens, "recorded": recorded, "label": clips["label"]}
+        """Audio as `tokens (B, L)`, see `diffwave_jax.tokens.encode_recorded`."""
+        tokens = encode_recorded(self._code, clips["audio"], clips["recorded"])
+        return {"tokens": tokens, "recorded": clips["recorded"], "label": clips["label"]}
 
     def loss(self, network: AutoregressiveSaShiMi, batch: dict, key: jax.Array) -> tuple[jax.Array, dict]:
         """Cross entropy in nats; see `Task.loss`. Its metrics: `loss`, the same in `bits`, and the share `counted`."""
