@@ -6,7 +6,7 @@ All randomness of a stream comes from its own key, `fold_in(seed, index)`, and f
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,28 @@ class Steps(NamedTuple):
       log_probability: (T, B) float32, ln of the probability that the network gave each, before any sharpening.
     """
 
-    tokens: Int32[Array, "samples streams"]
-    log_probability: Float32[Array, "samples streams"]
+    tokens: Int32[Array | np.ndarray, "samples streams"]
+    log_probability: Float32[Array | np.ndarray, "samples streams"]
+
+
+class Stepper(Protocol):
+    """A network's recurrence for many streams; `Autoregression` says what its methods do.
+
+    Attributes:
+      num_devices: the streams of a batch are a multiple of it.
+      compiled_by_size: another number of streams takes another program.
+    """
+
+    @property
+    def num_devices(self) -> int: ...  # noqa: D102
+
+    compiled_by_size: bool
+
+    def start(self, streams: int) -> Any: ...  # noqa: D102
+
+    def run(  # noqa: D102
+        self, state: Any, given: np.ndarray, uniforms: jax.Array, sharpness: Sharpness | None = None
+    ) -> tuple[Any, Steps]: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +79,8 @@ class Autoregression:
       network: the network.
       devices: those to spread the streams over; every device runs the same program on its share.
     """
+
+    compiled_by_size = True  # another number of streams is another program
 
     def __init__(self, network: Network, devices: list[jax.Device]):  # pyright: ignore[reportInvalidTypeForm] - a variable in JAX
         self._mesh = Mesh(np.array(devices), ("streams",))

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int32, Integer, Real
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
-from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Network, uniforms
+from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Network, Stepper, uniforms
 from diffwave_jax.generation.batches import OnStep
 from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.drawing import log_probability
@@ -24,12 +24,13 @@ from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.settings import check_count
 from diffwave_jax.generation.stream_settings import StreamSettings
 from diffwave_jax.jax_settings import standard_jax
+from diffwave_jax.kernels import backends
 from diffwave_jax.kernels.rounding import divide_up, round_up
 from diffwave_jax.models import AutoregressiveSaShiMi, stepping, weights
 from diffwave_jax.models.compiling import jit
 from diffwave_jax.tokens import CODES, LEVELS
 
-CHUNK = 4096  # samples at a time, about: streams of any length take one program
+CHUNK = 1024  # samples at a time, about: streams of any length take one program, and are heard as they come
 STREAMS = {"cpu": 64}  # at a time on a device, elsewhere OTHER_STREAMS
 OTHER_STREAMS = 1024
 CLIPS = 8  # at a time where whole clips are convolved
@@ -133,8 +134,9 @@ class AutoregressiveGenerator(LoadedModel[StreamSettings]):
         size = min(len(chosen), batch_size or self._most_streams())
         starts = range(0, len(chosen), size)
         for number, start in enumerate(starts):
-            # The last batch is filled up with copies of the last clip, so that the program's shape stays the same.
-            rows = np.minimum(np.arange(start, start + size), len(chosen) - 1)
+            rows = np.arange(start, min(start + size, len(chosen)))
+            if self._streams.compiled_by_size:  # copies of the last clip fill up the last batch
+                rows = np.minimum(np.arange(start, start + size), len(chosen) - 1)
             pieces, done = [], number * settings.length
             for piece in self._pieces(chosen[rows], given[rows], settings):
                 pieces.append(piece.tokens[: len(chosen) - start])
@@ -271,9 +273,17 @@ class AutoregressiveGenerator(LoadedModel[StreamSettings]):
         return math.prod(self.config.model.pool)
 
     @functools.cached_property
-    def _streams(self) -> Autoregression:
-        made = Network(self._graph, self._params, stepping.constants(self._network()))
-        return Autoregression(made, jax.local_devices())
+    def _streams(self) -> Stepper:
+        """The loops that Numba compiles where the S4 kernels are Numba's, else a program of XLA's."""
+        network = self._network()
+        constants = stepping.constants(network)
+        model = self.config.model
+        if model.dtype == "float32" and backends.choose(model.s4_implementation) == "numba":
+            from diffwave_jax.generation.compiled_loops import LoopAutoregression
+            from diffwave_jax.models.packed import pack
+
+            return LoopAutoregression(pack(network, constants))
+        return Autoregression(Network(self._graph, self._params, constants), jax.local_devices())
 
     @standard_jax()
     def _on_whole_clips(self, function: Callable, *tokens: np.ndarray) -> np.ndarray:

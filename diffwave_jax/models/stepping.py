@@ -37,7 +37,7 @@ class StageState(NamedTuple):
     s4: tuple[Halves, ...]
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """The blocks of one stage.
 
     Attributes:
@@ -104,7 +104,7 @@ class _Walk:
 
     def __init__(self, network: AutoregressiveSaShiMi, constants: Constants, choose: Choose):
         self._network, self._constants, self._choose = network, constants, choose
-        self._stages = _stages(network)
+        self._stages = stages_of(network)
         self._down_pools = [layer for layer in network.down if isinstance(layer, DownPool)]
         self._up_pools = [layer for layer in network.up if isinstance(layer, UpPool)][::-1]
 
@@ -143,7 +143,7 @@ class _Walk:
 
 
 def _blocks(
-    stage: _Stage, constants: tuple, states: tuple, x: jax.Array, below: jax.Array | int
+    stage: Stage, constants: tuple, states: tuple, x: jax.Array, below: jax.Array | int
 ) -> tuple[jax.Array, jax.Array, tuple]:
     """The stage's output, what it gives to the stage below, and the states; see `Backbone.stages`."""
     after = []
@@ -168,7 +168,7 @@ def _blocks(
     return h + first if stage.adds_input else h, down, tuple(after)
 
 
-def _stages(network: AutoregressiveSaShiMi) -> list[_Stage]:
+def stages_of(network: AutoregressiveSaShiMi) -> list[Stage]:
     """From the full rate to the centre."""
     down: list[list[Any]] = [[]]
     for layer in network.down:
@@ -183,4 +183,4 @@ def _stages(network: AutoregressiveSaShiMi) -> list[_Stage]:
         else:
             up[0].append(layer)
     adds_input = [not network.config.unet] * len(network.config.pool) + [True]
-    return [_Stage(*each) for each in zip(down, up, adds_input, strict=True)]
+    return [Stage(*each) for each in zip(down, up, adds_input, strict=True)]

@@ -19,11 +19,12 @@ def small():
     return golden_generator("ar_s4v3_unet_tiny")
 
 
+@pytest.mark.parametrize("implementation", ["numba", "xla"])
 @pytest.mark.parametrize("tag", TAGS)
-def test_golden_draws(tag):
+def test_golden_draws(tag, implementation):
     """Every token drawn by given uniforms, exactly, by one program; and the likelihood of what was drawn."""
     vectors = golden(tag)
-    model = golden_generator(tag)
+    model = golden_generator(tag, implementation)
     for name in ("sample", "nucleus", "tempered", "primed"):
         if f"{name}_tokens" not in vectors:
             continue
@@ -72,6 +73,38 @@ def test_a_stream_depends_on_seed_and_index_alone(small):
     np.testing.assert_array_equal(small.generate(2, seed=3, length=48), three[:2])
     assert np.any(small.generate(2, seed=4, length=48) != three[:2])
     assert np.any(three[0] != three[1])
+
+
+def test_a_stream_of_the_loops_is_the_same_bit_for_bit_in_any_company(small):
+    """Alone, among three, and among twenty, which go through other loops, four at a time."""
+    together = np.asarray(next(small.stream(20, seed=7, length=96)).log_probability)
+    three = next(small.stream(3, seed=7, length=96))
+    np.testing.assert_array_equal(three.log_probability, together[:3])
+    np.testing.assert_array_equal(next(small.stream(1, seed=7, length=96)).log_probability, together[:1])
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9)])
+def test_loops_and_xla_make_the_same_streams(temperature, top_p):
+    """The tokens; none of these draws is a tie that another rounding decides."""
+    numba, xla = (
+        next(golden_generator("ar_s4v3_tiny", name).stream(5, 3, temperature, top_p, length=256))
+        for name in ("numba", "xla")
+    )
+    np.testing.assert_array_equal(numba.tokens, xla.tokens)
+    # Both are off by some 6e-6 of the logits.
+    np.testing.assert_allclose(numba.log_probability, xla.log_probability, rtol=0, atol=2e-5)
+
+
+def test_pieces_of_a_stream_go_on_where_the_last_ended():
+    """By the loops and by XLA's program: the state between them is all that a stream needs."""
+    for name in ("numba", "xla"):
+        model = golden_generator("ar_s4v3_unet_tiny", name)
+        uniforms = jnp.asarray(np.random.default_rng(0).random((64, 2), np.float32))
+        given = np.full((64, 2), DRAWN, np.int32)
+        _, whole = model._streams.run(model._streams.start(2), given, uniforms)
+        state, first = model._streams.run(model._streams.start(2), given[:32], uniforms[:32])
+        _, second = model._streams.run(state, given[32:], uniforms[32:])
+        np.testing.assert_array_equal(np.concatenate([first.tokens, second.tokens]), whole.tokens)
 
 
 def test_many_streams_go_in_batches(small, monkeypatch):

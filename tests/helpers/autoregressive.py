@@ -43,11 +43,12 @@ def golden_network(tag: str) -> AutoregressiveSaShiMi:
 
 
 @functools.cache
-def golden_generator(tag: str) -> AutoregressiveGenerator:
-    """The network as a loaded model."""
+def golden_generator(tag: str, implementation: str | None = None) -> AutoregressiveGenerator:
+    """The network as a loaded model, with these kernels; None for the best ones."""
     found = converted(tag)
     config = default_config()
     fields = dict(found.model)
     config.model = model_section(fields.pop("name"), **fields)
     config.data.length = config.model.length
+    config.model.s4_implementation = implementation
     return AutoregressiveGenerator(config, found.weights)
