@@ -14,6 +14,7 @@ from tqdm import tqdm
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.flag_help import flag_help, in_words
 from diffwave_jax.programs import keep_programs
+from diffwave_jax.progress import CLIPS, Bar
 from diffwave_jax.shipped import config_file
 
 HELP = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
@@ -166,8 +167,13 @@ class Console:
         self._total = total
         self._bar: tqdm | None = None  # comes with the first step, below the bar of the preparation
         self._shown: dict[str, str] = {}
+        self._status = Bar("")
         self._preparation = ClipBar()
         self._download = DownloadBar()
+
+    def doing(self, what: str) -> None:
+        """Says what comes now, until the next step or bar."""
+        self._status.doing(what)
 
     def message(self, text: str) -> None:
         """Prints one line above the bar."""
@@ -177,6 +183,7 @@ class Console:
         """Moves the bar."""
         if not sys.stderr.isatty():
             return
+        self._status.close()
         if self._bar is None:
             self._bar = tqdm(total=self._total, unit="step", dynamic_ncols=True)
         if self._bar.n == 0:
@@ -197,6 +204,7 @@ class Console:
 
     def end(self) -> None:
         """Leaves the bars as they are."""
+        self._status.close()
         self._preparation.close()
         self._download.close()
         if self._bar is not None:
@@ -215,62 +223,19 @@ class Console:
             print(f"step {step}", *(f"{name} {value}" for name, value in shown.items()), sep="  ", flush=True)
 
 
-class ClipBar:
-    """Shows how many clips are done, how many a second, and the time left; a line now and then in a log."""
+class ClipBar(Bar):
+    """Shows what is being done, how many clips are done, how many a second, and the time left."""
 
     def __init__(self):
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> "ClipBar":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leaves the bar as it is, if there is one; `show` would start another."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        super().__init__(CLIPS, unit="clip", smoothing=0.05)
 
     def show_steps(self, clips: int) -> Callable[[int, int], None]:
         """What to call with (steps done, steps in all) of as many clips made together."""
         return lambda done, total: self.show(clips * done / total, clips)
 
-    def show(self, done: float, total: int) -> None:
-        """Moves the bar to `done` of `total` clips, parts of clips included."""
-        if self._bar is None:
-            shape = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} clips, {rate_noinv_fmt}, {remaining} left"
-            pause = 0.1 if sys.stderr.isatty() else 30
-            self._bar = tqdm(
-                total=total, unit="clip", bar_format=shape, mininterval=pause, smoothing=0.05, dynamic_ncols=True
-            )
-        self._bar.update(done - self._bar.n)
 
-
-class DownloadBar:
-    """Shows how far a download is; a line now and then in a log."""
+class DownloadBar(Bar):
+    """Shows how far a download is."""
 
     def __init__(self):
-        self._bar: tqdm | None = None
-
-    def __enter__(self) -> "DownloadBar":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leaves the bar as it is, if there is one; `show` would start another."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def show(self, done: int, total: int | None) -> None:
-        """Moves the bar to `done` of `total` bytes."""
-        if self._bar is None:
-            pause = 0.1 if sys.stderr.isatty() else 30
-            self._bar = tqdm(
-                total=total, initial=done, unit="B", unit_scale=True, mininterval=pause, dynamic_ncols=True
-            )
-        self._bar.update(done - self._bar.n)
+        super().__init__("{n_fmt}/{total_fmt}, {rate_fmt},", unit="B", unit_scale=True)

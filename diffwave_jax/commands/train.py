@@ -3,6 +3,7 @@
 The same command continues a run that was stopped. With --config, --help shows that config's fields.
 """
 
+import contextlib
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from ml_collections import config_flags
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.distributed import Cluster, joined
+from diffwave_jax.doing import telling
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
@@ -39,11 +41,13 @@ def main(_):
     processes = (NUM_PROCESSES.value, PROCESS_ID.value)
     with joined(Cluster(DISTRIBUTED.value, COORDINATOR.value, *processes, PARTNER_TIMEOUT.value)):
         config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
-        listeners = []
+        listeners, tell = [], contextlib.nullcontext()
         if jax.process_index() == 0:
             print(f"workdir: {printable(workdir)}", flush=True)
-            listeners = [cli.Console(config.train.num_steps), TensorBoard(workdir / "tensorboard")]
-        Run(config, workdir, listeners).train()
+            console = cli.Console(config.train.num_steps)
+            listeners, tell = [console, TensorBoard(workdir / "tensorboard")], telling(console.doing)
+        with tell:
+            Run(config, workdir, listeners).train()
 
 
 def default_workdir() -> Path:

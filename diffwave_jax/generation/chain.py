@@ -19,6 +19,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float32, Int, Integer, Key
 
 from diffwave_jax.diffusion import noise_in
+from diffwave_jax.doing import doing
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
 from diffwave_jax.jax_settings import standard_jax
@@ -132,6 +133,7 @@ class Chain:
 
     def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
         if (shape, guided) not in self._compiled:
+            doing("compiling")
             specs = (P(), P(), P("clips"), P("clips"), P())
 
             def body(*arguments):  # no `partial`, which JAX would print, weights and all, to name it

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Float32, Int, Integer, Real
 from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.doing import doing
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import Job, OnStep, reverse
 from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
@@ -358,6 +359,8 @@ class Generator(LoadedModel[Settings]):
 
     @functools.cached_property
     def _filters(self) -> tuple:
+        if any(".s4." in name for name in self._params):
+            doing("making S4 kernels")
         with standard_jax():
             return _filters(self._graph, self._params)
 

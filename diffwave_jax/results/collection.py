@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from diffwave_jax.doing import doing
 from diffwave_jax.files import check_replaceable, make_folder
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.generation.loaded_model import How, LoadedModel
@@ -173,6 +174,7 @@ def _finish(folder: Path, generator: LoadedModel, n: int, made: Sequence[int]) -
     _wait_for_all("clips written")
     paths = {index: path for index, path in clips_folder.clips_in(folder).items() if index < n}
     if paths and jax.process_index() == 0:
+        doing("drawing pictures")
         write_grid(folder / PICTURE, [wav.read(path) for path in list(paths.values())[:MOST]])
         write_gallery(folder, list(paths.values()), f"Clips from a {generator.config.model.name} model", PICTURE)
     clipped = [count for path in paths.values() if (count := clips_folder.out_of_range(wav.read_record(path)))]

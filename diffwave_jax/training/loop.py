@@ -11,6 +11,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from diffwave_jax.config_check import check_config
+from diffwave_jax.doing import doing
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import check_plain
 from diffwave_jax.models import weights
@@ -94,6 +95,7 @@ class Run:
 
     def _train(self, stop: StopRequest) -> TrainState:
         state = self._start()
+        doing("compiling the training step")
         for step in range(int(state.step) + 1, self.config.train.num_steps + 1):
             state, metrics = self._step(state, self._feed.next(stop=bool(stop.name)))
             self._settle(before=(step, metrics))

@@ -338,6 +338,7 @@ def test_a_bar_on_request(unconditional, capsys):
     shown = unconditional.generate(3, steps=4, batch_size=2, progress=True, on_step=lambda *call: calls.append(call))
     said = capsys.readouterr()
     assert "3.0/3 clips" in said.err and said.out == "" and calls[-1] == (8, 8)
+    assert "\r" not in said.err  # lines, where there is no terminal
     np.testing.assert_array_equal(shown, unconditional.generate(3, steps=4, batch_size=2))
     assert capsys.readouterr().err == ""
 
