@@ -10,8 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Complex64, Float
 
 from diffwave_jax.kernels.backends import IMPLEMENTATIONS, Implementation
+from diffwave_jax.kernels.rounding import divide_up
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import materialized
+from diffwave_jax.models.conditioner import Condition, Upsampler, mask
 from diffwave_jax.models.dense import LayerNorm, Linear, ScalarNorm, check_dtype
 from diffwave_jax.models.layers import WeightNormLinear, gelu
 from diffwave_jax.models.s4 import S4, Filters, stacked_filters
@@ -26,14 +28,31 @@ class Variant:
       step_features: width of the embedding that every S4 block listens to; 0 for none.
       norm: what the blocks normalise with.
       pool_linear: the pools' linear layers.
+      ff_linear: the feed-forward blocks' linear layers.
       free_q: see `diffwave_jax.models.s4.S4Kernel`.
+      pair_skips: skips round each pair of blocks instead of each block.
+      long_clips: clips may be longer than `l_max`, beyond which kernels are zero.
+      n_mels: bands of the mel spectrogram that every S4 block listens to; 0 for none.
+      upsample: factors that bring its frames to the rate of the audio.
+      crop_condition: stages of lower rates hear the first samples of the condition, not every so manieth.
     """
 
     causal: bool = False
     step_features: int = 0
     norm: type[LayerNorm | ScalarNorm] = LayerNorm
     pool_linear: type[Linear | WeightNormLinear] = WeightNormLinear
+    ff_linear: type[Linear | WeightNormLinear] = Linear
     free_q: bool = False
+    pair_skips: bool = False
+    long_clips: bool = False
+    n_mels: int = 0
+    upsample: tuple[int, ...] = (16, 16)
+    crop_condition: bool = False
+
+    @property
+    def hop(self) -> int:
+        """Samples of audio for each mel frame."""
+        return int(np.prod(self.upsample))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +69,7 @@ class BackboneConfig:
       ff: growth inside the feed-forward blocks.
       d_state: states N of each S4 kernel, even.
       l_max: length at which the S4 kernels are truncated: one number for all stages, or one each; at least a stage's
-        length.
+        length, unless the network takes longer clips.
       length: samples of a clip, a multiple of the product of `pool`.
       tie_state: one state matrix for all channels of a layer.
       glu: gated output layers in S4.
@@ -128,13 +147,15 @@ class BackboneConfig:
             raise ValueError(f"a clip's length must be a multiple of {self.period} (pool {self.pool}), got {length}")
         lengths = tuple(length // rate for rate in self.rates)
         for stage, (samples, l_max) in enumerate(zip(lengths, self.stage_l_max, strict=True)):
-            if self.stage_layers[stage] and samples > l_max:
+            if self.stage_layers[stage] and samples > l_max and not self.variant.long_clips:
                 raise ValueError(f"stage {stage} has {samples} samples, more than its l_max {l_max}")
         return lengths
 
 
 class S4Block(nnx.Module):
     """`x + S4(norm(x))`, or `x + S4(norm(x) + Linear(embedding))` in a network that has an embedding.
+
+    In one that has a condition, `Linear(upsampled mel)` is added to that.
 
     Args:
       d_model: channels H.
@@ -147,7 +168,7 @@ class S4Block(nnx.Module):
     def __init__(self, d_model: int, stage: int, place: int, config: BackboneConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
         variant = config.variant
-        self.stage, self.place = stage, place
+        self.stage, self.place, self.rate, self.variant = stage, place, config.rates[stage], variant
         self.norm = variant.norm(d_model, dtype=dtype, rngs=rngs)
         if variant.step_features:
             self.step = Linear(variant.step_features, d_model, dtype=dtype, rngs=rngs)
@@ -163,18 +184,36 @@ class S4Block(nnx.Module):
             implementation=config.s4_implementation,
             rngs=rngs,
         )
+        if variant.n_mels:
+            self.upsampler = Upsampler(variant.upsample, weight_norm=True, dtype=dtype, rngs=rngs)
+            self.condition = WeightNormLinear(variant.n_mels, d_model, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
         x: Float[Array, "batch samples channels"],
         filter: Complex64[Array, "channels samples"],
         embedding: Float[Array, "batch features"] | None = None,
+        condition: Condition | None = None,
     ) -> Float[Array, "batch samples channels"]:
-        """(B, L, H) to (B, L, H), with the filter (H, L) of `s4.filter` and the embedding (B, F), if there is one."""
+        """(B, L, H) to (B, L, H), with the filter (H, L) of `s4.filter`, and the embedding (B, F) and the condition.
+
+        With silence beyond the end of each clip, a padded clip gives what it gives unpadded.
+        """
         normal = self.norm(x)
         if embedding is not None:
             normal = normal + self.step(embedding)[:, None]
-        return x + self.s4(normal, filter)
+        if condition is None:
+            return x + self.s4(normal, filter)
+        frames = condition.frames
+        samples = None if frames is None else frames * self.variant.hop // self.rate
+        return x + self.s4(mask(normal, samples), filter) + self.condition(self._mel(condition, x.shape[1]))
+
+    def _mel(self, condition: Condition, length: int) -> Float[Array, "batch {length} bands"]:
+        """The condition for `length` samples of this block's stage."""
+        if not self.variant.crop_condition:
+            return self.upsampler(condition, length * self.rate)[:, :: self.rate]
+        seen = divide_up(length, self.variant.hop) + len(self.variant.upsample)  # frames whose filters reach that far
+        return self.upsampler(condition._replace(mel=condition.mel[:, :seen]), length)
 
 
 class FeedForwardBlock(nnx.Module):
@@ -182,9 +221,10 @@ class FeedForwardBlock(nnx.Module):
 
     def __init__(self, d_model: int, config: BackboneConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
+        linear = config.variant.ff_linear
         self.norm = config.variant.norm(d_model, dtype=dtype, rngs=rngs)
-        self.ff1 = Linear(d_model, config.ff * d_model, dtype=dtype, rngs=rngs)
-        self.ff2 = Linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
+        self.ff1 = linear(d_model, config.ff * d_model, dtype=dtype, rngs=rngs)
+        self.ff2 = linear(config.ff * d_model, d_model, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*rows channels"]) -> Float[Array, "*rows channels"]:
         """(..., H) to (..., H)."""
@@ -273,19 +313,20 @@ class Backbone(nnx.Module):
         h: Float[Array, "batch samples channels"],
         filters: Filters,
         embedding: Float[Array, "batch features"] | None = None,
+        condition: Condition | None = None,
     ) -> Float[Array, "batch samples channels"]:
-        """(B, L, d_model) to (B, L, d_model), with what `filters(L)` returned and an embedding for the S4 blocks."""
+        """(B, L, d_model) to (B, L, d_model), with what `filters(L)` returned and what the S4 blocks listen to."""
 
         def run(layer: nnx.Module, h: jax.Array) -> jax.Array:
             call = weights.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
             if isinstance(layer, S4Block):
-                return materialized(call(layer, h, filters[layer.stage][layer.place], embedding))
+                return materialized(call(layer, h, filters[layer.stage][layer.place], embedding, condition))
             return materialized(call(layer, h))
 
         skips = [h]
         for layer in self.down:
             h = run(layer, h)
-            if self.config.unet or isinstance(layer, DownPool):
+            if isinstance(layer, DownPool) or (self.config.unet and self._has_skip(layer)):
                 skips.append(h)
         for layer in self.center:
             h = run(layer, h)
@@ -294,9 +335,11 @@ class Backbone(nnx.Module):
     def _ascend(
         self, run: Callable[[nnx.Module, jax.Array], jax.Array], h: jax.Array, skips: list[jax.Array]
     ) -> jax.Array:
-        if self.config.unet:
+        if self.config.unet or self.config.variant.pair_skips:
             for layer in self.up:
-                h = run(layer, h) + skips.pop()
+                h = run(layer, h)
+                if isinstance(layer, UpPool) or (self.config.unet and self._has_skip(layer)):
+                    h = h + skips.pop()
             return h
         stage_input = 0  # without a U-Net each stage adds its own input to its output
         for layer in self.up:
@@ -305,6 +348,10 @@ class Backbone(nnx.Module):
             else:
                 h = run(layer, h)
         return h + stage_input
+
+    def _has_skip(self, block: nnx.Module) -> bool:
+        """Whether a skip goes round what this block of a U-Net ends."""
+        return not (self.config.variant.pair_skips and isinstance(block, S4Block))
 
 
 def _stage_blocks(stage: int, config: BackboneConfig, rngs: nnx.Rngs, *, first: int = 0) -> list[nnx.Module]:

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Float, Float32, Int, Real
 
 from diffwave_jax.models import labels
 from diffwave_jax.models.dense import Linear, add_bias, matmul
 from diffwave_jax.models.initial import on_host, standard_normal, uniform_fan_in
 
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
-STEP_FEATURES = 512  # width of the step embedding, which every block listens to
+STEP_WIDTHS = (128, 512, 512)  # of the step embedding: its sinusoids, its hidden layer, what every block listens to
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -19,10 +19,8 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     return 0.5 * x * (1 + jax.lax.erf(x * np.sqrt(0.5).astype(x.dtype)))
 
 
-class WeightNormConv(nnx.Module):
-    """A "same"-padded 1-D convolution with weight normalisation, `g v / ||v||` (Salimans & Kingma, arXiv 1602.07868).
-
-    The norm runs over every axis of `v` but the output channel's.
+class Conv(nnx.Module):
+    """A "same"-padded 1-D convolution.
 
     Args:
       in_features: input channels.
@@ -31,6 +29,38 @@ class WeightNormConv(nnx.Module):
       dilation: samples between taps.
       dtype: what the convolution is computed in; the weights stay float32.
       rngs: source of the initial values.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, width: int, *, dilation=1, dtype=jnp.float32, rngs: nnx.Rngs
+    ):
+        init = uniform_fan_in(in_features * width)
+        self.kernel = nnx.Param(init(rngs.params(), (width, in_features, out_features)))
+        self.bias = nnx.Param(init(rngs.params(), (out_features,)))
+        self.dilation = dilation
+        self.dtype = dtype
+
+    def __call__(self, x: Float[Array, "batch samples inputs"]) -> Float[Array, "batch samples outputs"]:
+        """(B, L, in_features) to (B, L, out_features)."""
+        return _convolve(x, self.kernel[...], self.bias[...], self.dilation, self.dtype)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, bias: jax.Array, dilation: int, dtype) -> jax.Array:
+    y = jax.lax.conv_general_dilated(
+        x.astype(dtype),
+        kernel.astype(dtype),
+        window_strides=(1,),
+        padding="SAME",
+        rhs_dilation=(dilation,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+    )
+    return y + bias.astype(dtype)
+
+
+class WeightNormConv(nnx.Module):
+    """`Conv` with weight normalisation, `g v / ||v||` (Salimans & Kingma, arXiv 1602.07868); arguments as there.
+
+    The norm runs over every axis of `v` but the output channel's.
     """
 
     def __init__(
@@ -52,15 +82,7 @@ class WeightNormConv(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch samples inputs"]) -> Float[Array, "batch samples outputs"]:
         """(B, L, in_features) to (B, L, out_features)."""
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            weight_norm(self.v[...], self.g[...]).astype(self.dtype),
-            window_strides=(1,),
-            padding="SAME",
-            rhs_dilation=(self.dilation,),
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )
-        return y + self.bias[...].astype(self.dtype)
+        return _convolve(x, weight_norm(self.v[...], self.g[...]), self.bias[...], self.dilation, self.dtype)
 
 
 class WeightNormLinear(nnx.Module):
@@ -112,8 +134,8 @@ class StepEmbedding(nnx.Module):
     Args:
       n_classes: number of classes; 0 for an unconditional network, which then has no tables.
       n_speakers: number of speakers, each with a vector of its own that is added; 0 if they are not told apart.
-      features: sinusoidal features, even.
-      out_features: width of the embedding.
+      widths: of the sinusoids (even), the hidden layer and the embedding.
+      table: 0 for sinusoids of the step; T for rows of `step_table`, in between interpolated, as in lmnt-com/diffwave.
       rngs: source of the initial values.
     """
 
@@ -121,13 +143,14 @@ class StepEmbedding(nnx.Module):
         self,
         n_classes: int = 0,
         n_speakers: int = 0,
-        features: int = 128,
-        out_features: int = STEP_FEATURES,
+        widths: tuple[int, ...] = STEP_WIDTHS,
+        table: int = 0,
         *,
         rngs: nnx.Rngs,
     ):
-        self.fc1 = Linear(features, out_features, rngs=rngs)
-        self.fc2 = Linear(out_features, out_features, rngs=rngs)
+        features, hidden, out_features = widths
+        self.fc1 = Linear(features, hidden, rngs=rngs)
+        self.fc2 = Linear(hidden, out_features, rngs=rngs)
         if n_classes:
             self.label = nnx.Embed(n_classes + 1, out_features, embedding_init=standard_normal, rngs=rngs)
         if n_speakers:
@@ -135,12 +158,13 @@ class StepEmbedding(nnx.Module):
         self.n_classes = n_classes
         self.n_speakers = n_speakers
         self.features = features
+        self.table = table
 
     def __call__(
         self, t: Real[Array, " batch"], label: Int[Array, " batch"] | None = None
     ) -> Float[Array, "batch features"]:
         """Embedding (B, out_features) of steps `t` (B,) and labels (B,), see `diffwave_jax.models.labels`."""
-        hidden = nnx.silu(self.fc1(sinusoids(t, self.features)))
+        hidden = nnx.silu(self.fc1(self._of_step(t)))
         embedding = nnx.silu(self.fc2(hidden))
         if not self.n_classes:
             if label is not None:
@@ -153,6 +177,15 @@ class StepEmbedding(nnx.Module):
         word = jnp.where(label == none, self.n_classes, label % self.n_classes)
         return embedding + self.label(word) + self.speaker(label // self.n_classes)  # of "none": the last row
 
+    def _of_step(self, t: jax.Array) -> jax.Array:
+        return look_up(step_table(self.table, self.features), t) if self.table else sinusoids(t, self.features)
+
+
+def check_widths(widths: tuple[int, ...]) -> None:
+    """ValueError unless they are a step embedding's, see `StepEmbedding`."""
+    if len(widths) != 3 or min(widths) < 1 or widths[0] % 2 or widths[0] < 4:
+        raise ValueError(f"step_widths must be three widths, the first even and at least 4, got {widths}")
+
 
 def sinusoids(t: Real[Array, " batch"], features: int) -> Float[Array, "batch {features}"]:
     """`[sin(t f), cos(t f)]` (B, features) of steps `t` (B,), f falling from 1 to 1/10000 (DiffWave, equation 7)."""
@@ -160,3 +193,22 @@ def sinusoids(t: Real[Array, " batch"], features: int) -> Float[Array, "batch {f
     frequency = np.exp(-np.log(MAX_PERIOD) * np.arange(half) / (half - 1)).astype(np.float32)
     angle = t.astype(jnp.float32)[:, None] * frequency
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+def step_table(steps: int, features: int) -> Float32[np.ndarray, "{steps} {features}"]:
+    """`[sin(t f), cos(t f)]` (steps, features) of all whole steps, f rising from 1 to 10000, as in lmnt-com/diffwave.
+
+    The angles reach 490,000, where float32 keeps 0.03 of them: that rounding is what its networks were trained with.
+    """
+    half = features // 2
+    exponent = np.arange(half, dtype=np.float32) * np.float32(4) / np.float32(half - 1)
+    frequency = np.power(10.0, exponent.astype(np.float64)).astype(np.float32)
+    angle = (np.arange(steps, dtype=np.float32)[:, None] * frequency).astype(np.float64)
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+def look_up(table: Float[np.ndarray, "steps features"], t: Real[Array, " batch"]) -> Float[Array, "batch features"]:
+    """Rows `t` (B,) of a table, (B, features); in between they are interpolated."""
+    rows, t = jnp.asarray(table), t.astype(jnp.float32)
+    low, high = (rows[end(t).astype(jnp.int32)] for end in (jnp.floor, jnp.ceil))
+    return low + (high - low) * (t - jnp.floor(t))[:, None]

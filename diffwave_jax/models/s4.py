@@ -34,7 +34,8 @@ class S4Kernel(nnx.Module):
     Args:
       d_model: channels H.
       d_state: states N per channel, even; one of each conjugate pair is stored.
-      l_max: length at which the kernels' generating function is truncated; kernels may be cut shorter, never longer.
+      l_max: length at which the kernels' generating function is truncated; kernels may be cut shorter, and are zero
+        beyond it.
       tie_state: one state matrix and input vector for all channels instead of one each.
       directions: 1 for causal kernels, 2 for both directions.
       free_q: eigenvalues and the second low-rank vector are weights of their own, which nothing keeps stable, as in
@@ -84,7 +85,7 @@ class S4Kernel(nnx.Module):
         kernels = dplr_kernel(
             ssm.dt, ssm.w, ssm.b, ssm.p, ssm.c, self.l_max, q=ssm.q, implementation=self.implementation
         )
-        return kernels[..., :length]
+        return jnp.pad(kernels[..., :length], ((0, 0), (0, 0), (0, max(0, length - self.l_max))))
 
     def on_host(self) -> StateSpace:
         """Its state space in float64."""

@@ -13,6 +13,31 @@ FOLDER = Path(__file__).parents[1] / "golden"
 MODELS = {
     "sashimi_tiny": model_section("sashimi", d_model=16, n_layers=2, l_max=1024, length=1024),
     "diffwave_tiny": model_section("diffwave", channels=16, n_layers=6, dilation_cycle=3, length=1024),
+    "vocoder_lmnt_tiny": model_section(
+        "diffwave",
+        channels=16,
+        n_layers=7,
+        dilation_cycle=3,
+        length=1024,
+        weight_norm=False,
+        step_in_residual=False,
+        step_table=50,
+        step_widths=(128, 64, 64),
+        n_mels=80,
+        shared_upsampler=True,
+    ),
+    "vocoder_ag_sashimi_resume": model_section(
+        "sashimi",
+        version=2,
+        d_model=8,
+        n_layers=1,
+        pool=(2, 4),
+        l_max=(1024, 512, 128),
+        length=1024,
+        step_widths=(128, 32, 32),
+        n_mels=80,
+        crop_condition=True,
+    ),
 }
 
 

@@ -129,7 +129,7 @@ def test_speakers(name):
 
 def test_a_label_is_the_class_and_the_speaker():
     """What two speakers say differs by the same vector whatever they say, and the same holds for two classes."""
-    embedding = StepEmbedding(n_classes=3, n_speakers=2, features=4, out_features=8, rngs=nnx.Rngs(0))
+    embedding = StepEmbedding(n_classes=3, n_speakers=2, widths=(4, 8, 8), rngs=nnx.Rngs(0))
     table = np.stack([embedding(jnp.zeros(1), jnp.asarray([label]))[0] for label in range(6)]).reshape(2, 3, 8)
     differences = table[1] - table[0]
     np.testing.assert_allclose(differences, np.broadcast_to(differences[0], (3, 8)), atol=1e-6)  # float32 sums
