@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from tqdm.auto import tqdm
 
@@ -27,7 +27,7 @@ class Bar:
         self._status: tqdm | None = None
         self._started = self._told = 0.0
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -73,7 +73,7 @@ class Bar:
             return
         self._told = now
         text = tqdm.format_meter(
-            done, total, now - self._started, bar_format=self._shape if total else None, **_format(self._options)
+            done, total or 0, now - self._started, bar_format=self._shape if total else None, **_format(self._options)
         )
         print(text.strip(), file=sys.stderr, flush=True)
 

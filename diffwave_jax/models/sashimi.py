@@ -108,6 +108,7 @@ class SaShiMi(Backbone):
         self.norm = config.variant.norm(config.d_model, dtype=dtype, rngs=rngs)
         self.output1 = WeightNormLinear(config.d_model, config.d_model, dtype=dtype, rngs=rngs)
         self.output2 = Linear(config.d_model, 1, init=nnx.initializers.zeros, rngs=rngs)
+        self._n_mels = config.n_mels
         taps = [config.output_taps] if config.output_taps else []
         self.last = nnx.List(ConvolutionBlock(config.d_model, span, config, rngs=rngs) for span in taps)
 
@@ -134,7 +135,7 @@ class SaShiMi(Backbone):
           filters: what `filters(L)` returned; None computes them here.
           condition: what `condition` made of a mel spectrogram, for a vocoder only.
         """
-        conditioner.check_given(self.config.n_mels, condition)
+        conditioner.check_given(self._n_mels, condition)
         filters = self.filters(x.shape[1]) if filters is None else filters
         h = self.stages(nnx.relu(self.input(x[..., None])), filters, self.embedding(t, label), condition)
         for layer in self.last:

@@ -84,9 +84,7 @@ def _bound(tag, name):
     if name.endswith((".w_imag", ".w")):
         return 3e-4  # float32 spacings of 1300, the largest, are 1.2e-4: an update of 1e-3 is rounded each time
     if tag == "ar_s4v4_tiny" and name.endswith(".log_dt"):
-        return (
-            4e-4  # the original's step is one of inv_dt, ours of the logarithm of its softplus: 5 % other at 0.1
-        )
+        return 4e-4  # the original's step is one of inv_dt, ours of the logarithm of its softplus: 5 % other at 0.1
     return 2e-5  # float32, in six steps of up to 4e-3 each
 
 
