@@ -15,11 +15,12 @@ from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.download import OnProgress, Unreachable, download, sha256
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import complete
-from diffwave_jax.generation.generator import Generator
-from diffwave_jax.generation.loading import load_diffusion
+from diffwave_jax.generation.loading import Model, load
 
 BUNDLED = "digits"  # a folder of `bundled/`: the model that comes with the package
 RELEASES = "https://github.com/RF5/DiffWave-unconditional/releases/download"
+RF5_SASHIMI = "https://github.com/RF5/simple-sashimi/releases/download"
+STATE_SPACES = "https://huggingface.co/krandiash/sashimi-release/resolve/main/checkpoints"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Release:
       weights: their number, None while unknown.
       size: its bytes, None while unknown.
       sha256: of the file, None while unknown: then that of the first download counts.
+      dt: see `diffwave_jax.convert.from_torch.read_torch`.
     """
 
     url: str
@@ -39,12 +41,18 @@ class Release:
     weights: int | None = None
     size: int | None = None
     sha256: str | None = None
+    dt: str | None = None
 
 
 RELEASED = {
     "diffwave_sc09": Release(f"{RELEASES}/v0.1/diffwave_sc09_1M_steps.pt", weights=24_071_681),
     "sashimi_diffwave_500k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_500k_steps.pt", weights=23_478_785),
     "sashimi_diffwave_800k_sc09": Release(f"{RELEASES}/v0.2/sashimi_sc09_800k_steps.pt", weights=23_478_785),
+    "sashimi_ar_1100k_sc09": Release(f"{RF5_SASHIMI}/v1.0/ckpt_01100000.pt", weights=4_765_312),
+    # Those of version 4 there were converted from version 3, whose step sizes are exponentials.
+    "sashimi_ar_sc09": Release(f"{STATE_SPACES}/sashimi_sc09.pt", dt="exp"),
+    "sashimi_ar_sc09_unet": Release(f"{STATE_SPACES}/sashimi_sc09_unet.pt", weights=6_820_512, dt="exp"),
+    "sashimi_ar_youtubemix": Release(f"{STATE_SPACES}/sashimi_youtubemix.pt", "piano music", dt="exp"),
 }
 
 
@@ -71,20 +79,21 @@ class Pretrained:
         return f"{self.name}: {self.makes}; {size}, {self.sample_rate} Hz, licence {self.licence or 'not stated'}"
 
 
-def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Generator:
-    """A released model, ready to generate.
+def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = None) -> Model:
+    """A released model, ready to generate: an autoregressive one where its name has `_ar`, else a diffusion model.
 
-    The original's are sampled in 25 steps of "dpm++" unless told otherwise; `sampler="ddpm"` takes their own 200 steps.
+    The original's diffusion models are sampled in 25 steps of "dpm++" unless told otherwise; `sampler="ddpm"` takes
+    their own 200 steps.
 
     Args:
       name: a name of `list_pretrained`, by default that of the model that comes with the package; or `hf://owner/name`
-        for a diffusion model on the Hugging Face Hub, with `@revision` or without (extra `hub`).
+        for a model on the Hugging Face Hub, with `@revision` or without (extra `hub`).
       on_progress: called with the bytes done and the bytes in all while a model is downloaded.
 
     Raises:
       UserError: an unknown name; not downloaded yet and the download fails.
     """
-    return load_diffusion(pretrained_folder(name, on_progress=on_progress))
+    return load(pretrained_folder(name, on_progress=on_progress))
 
 
 def list_pretrained() -> list[Pretrained]:
@@ -108,7 +117,7 @@ def pretrained_folder(name: str = BUNDLED, *, on_progress: OnProgress | None = N
         with _locked(folder):
             if not _is_complete(converted):  # another process may have been faster
                 file = torch_file(RELEASED[name], folder, on_progress=on_progress)
-                write_ours(converted, read_torch(file, optimizer=False))
+                write_ours(converted, read_torch(file, dt=RELEASED[name].dt, optimizer=False))
     return converted
 
 

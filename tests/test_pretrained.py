@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from diffwave_jax import AutoregressiveGenerator, load_pretrained, pretrained
 from diffwave_jax import download as download_module
-from diffwave_jax import load_pretrained, pretrained
 from diffwave_jax.cache import CACHE_VARIABLE, cache_folder
 from diffwave_jax.convert.commands import convert_from_torch
 from diffwave_jax.convert.to_torch import write_torch
+from diffwave_jax.convert.torch_writer import write_checkpoint
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.loading import load
+from tests.helpers.autoregressive import checkpoint
 from tests.helpers.file_server import Behaviour, FileServer
 from tests.helpers.torch_files import MODELS, random_contents
 
@@ -57,7 +59,23 @@ def test_the_released_names_and_places():
         "diffwave_sc09": ["v0.1", "diffwave_sc09_1M_steps.pt"],
         "sashimi_diffwave_500k_sc09": ["v0.2", "sashimi_sc09_500k_steps.pt"],
         "sashimi_diffwave_800k_sc09": ["v0.2", "sashimi_sc09_800k_steps.pt"],
+        "sashimi_ar_1100k_sc09": ["v1.0", "ckpt_01100000.pt"],
+        "sashimi_ar_sc09": ["checkpoints", "sashimi_sc09.pt"],
+        "sashimi_ar_sc09_unet": ["checkpoints", "sashimi_sc09_unet.pt"],
+        "sashimi_ar_youtubemix": ["checkpoints", "sashimi_youtubemix.pt"],
     }
+
+
+def test_a_released_autoregressive_model(tmp_path, monkeypatch):
+    """Of version 4's layout, whose step sizes the release knows."""
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "model.pt", checkpoint("ar_s4v4_tiny"))
+    with FileServer(Behaviour((tmp_path / "model.pt").read_bytes())) as server:
+        monkeypatch.setitem(pretrained.RELEASED, "an_ar", pretrained.Release(server.url, dt="exp"))
+        model = load_pretrained("an_ar")
+    assert isinstance(model, AutoregressiveGenerator) and model.length == 1024
+    inverse = checkpoint("ar_s4v4_tiny")["model.c_layers.0.layer.layer.kernel.inv_dt"][:, 0]
+    np.testing.assert_array_equal(model._params["center.0.s4.kernel.log_dt"], inverse)
 
 
 def test_downloaded_once_converted_and_kept(cache, serve, released):
