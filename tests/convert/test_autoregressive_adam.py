@@ -1,21 +1,27 @@
 """Training of the originals' autoregressive checkpoints goes on as the originals' own programs would."""
 
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from diffwave_jax.convert.autoregressive import convert
+from diffwave_jax import AutoregressiveGenerator, UserError, load
+from diffwave_jax.convert.autoregressive import convert, our_names
+from diffwave_jax.convert.autoregressive_adam import _kind
+from diffwave_jax.convert.commands import convert_from_torch
 from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of
+from diffwave_jax.convert.torch_writer import write_checkpoint
 from diffwave_jax.models import weights
 from diffwave_jax.training.optimizer import make_optimizer, resumed_adam
 from diffwave_jax.training.tasks import make_task
 from tests.helpers.autoregressive import checkpoint
 from tests.helpers.torch_files import golden_folder
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = {
     "ar_rf5_tiny": "ar_rf5_tiny.pt",
     "ar_s4v2_tiny": "ar_s4v2_tiny_optimizer.pt",
@@ -91,3 +97,92 @@ def _bound(tag, name):
 def _with_tables(tag, params):
     """The parameters, with the checkpoint's lengths of kernels, which training leaves as they are."""
     return {**checkpoint(tag), **params}
+
+
+def _saved(tag, groups, *, settings=()):
+    """A checkpoint whose optimizer sorts its parameters into these groups of kinds, in the network's order in each."""
+    tensors = checkpoint(tag)
+    ours = our_names(tensors)
+    parameters = [name for name in tensors if not ours[name].endswith((".omega", ".z", ".L", ".l_kernel"))]
+    random, state, param_groups = np.random.default_rng(0), {}, []
+    for kinds, lr, decay in groups:
+        numbers = []
+        for name in (name for name in parameters if _kind(ours[name]) in kinds):
+            numbers.append(len(state))
+            moments = {key: random.random(tensors[name].shape, np.float32) for key in ("exp_avg", "exp_avg_sq")}
+            state[len(state)] = {"step": 7, **moments}
+        plain = {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": decay, "amsgrad": False}
+        param_groups.append({**plain, **dict(settings), "params": numbers})
+    return {"model_state_dict": tensors, "optim_state_dict": {"state": state, "param_groups": param_groups}}
+
+
+BASE, INNER, STATE = {"rest", "C", "final norm"}, {"inner"}, {"state"}
+GROUPS = [(BASE, 1e-3, 0.1), (INNER, 1e-3, 0.0), (STATE, 5e-4, 0.0)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_groups_are_told_by_their_shapes(tmp_path, order):
+    content = _saved("ar_s4v3_unet_tiny", [GROUPS[place] for place in order])
+    write_checkpoint(tmp_path / "model.pt", content)
+    contents = read_torch(tmp_path / "model.pt")
+    assert (contents.learning_rate, contents.state_learning_rate, contents.weight_decay) == (1e-3, 5e-4, 0.1)
+    assert contents.adam is not None and contents.adam.count == 7
+    saved = content["optim_state_dict"]
+    numbers = [group["params"] for group in saved["param_groups"]]
+    first_base, first_state = numbers[0][0], numbers[order.index(2)][0]
+    for kept, key in ((contents.adam.mu, "exp_avg"), (contents.adam.nu, "exp_avg_sq")):
+        assert kept.keys() == contents.weights.keys()
+        np.testing.assert_array_equal(kept["down.0.s4.D"], saved["state"][first_base][key][0])
+        np.testing.assert_array_equal(kept["down.0.s4.kernel.log_dt"], saved["state"][first_state][key])
+    config = config_of(contents)
+    assert (config.train.task, config.train.schedule, config.train.state_learning_rate) == (
+        "autoregression",
+        "plateau",
+        5e-4,
+    )
+
+
+def test_version_4s_moments_follow_its_step_sizes(tmp_path):
+    """What the original steps is inv_dt, ours log_dt = log(softplus(inv_dt)); its w_imag has the other sign."""
+    groups = [({"rest"}, 1e-3, 0.0), ({"C"}, 1e-3, 0.0), ({"inner", "final norm"}, 1e-3, 0.0), (STATE, 1e-3, 0.0)]
+    content = _saved("ar_s4v4_tiny", groups)
+    write_checkpoint(tmp_path / "model.pt", content)
+    found = {dt: read_torch(tmp_path / "model.pt", dt=dt).adam for dt in ("exp", "softplus")}
+    inverse = checkpoint("ar_s4v4_tiny")["model.c_layers.0.layer.layer.kernel.inv_dt"][:, 0].astype(np.float64)
+    slope = 1 / (1 + np.exp(-inverse)) / np.log1p(np.exp(inverse))  # of log_dt by inv_dt
+    name = "center.0.s4.kernel.log_dt"
+    for key, power in (("mu", 1), ("nu", 2)):
+        exact, followed = (getattr(found[dt], key) for dt in ("exp", "softplus"))
+        np.testing.assert_allclose(followed[name], exact[name] / slope**power, rtol=1e-6)  # float32
+        assert np.sign(np.asarray(exact["center.0.s4.kernel.w_imag"])).min() == (-1 if power == 1 else 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "settings", "message"),
+    [
+        ([GROUPS[0]], {}, "groups of 34 parameters are not those of the originals' programs for these 98"),
+        (GROUPS, {"betas": (0.8, 0.9)}, r"Adam's betas is \(0.8, 0.9\), not \(0.9, 0.999\)"),
+        ([*GROUPS[:1], (INNER, 2e-3, 0.0), GROUPS[2]], {}, "other rates or decay than S4's recipes"),
+        ([*GROUPS[:1], (INNER, 1e-3, 0.1), GROUPS[2]], {}, "other rates or decay than S4's recipes"),
+        (GROUPS, {"lr": "x"}, "the optimizer's lr is 'x'"),
+    ],
+    ids=str,
+)
+def test_other_optimizers_are_refused(tmp_path, groups, settings, message):
+    write_checkpoint(tmp_path / "model.pt", _saved("ar_s4v3_unet_tiny", groups, settings=settings.items()))
+    with pytest.raises(UserError, match=f"{message}.*; convert with --weights-only"):
+        read_torch(tmp_path / "model.pt")
+    assert read_torch(tmp_path / "model.pt", optimizer=False).adam is None
+
+
+def test_each_stage_gets_its_length(tmp_path):
+    """RF5's kernels are 1024 samples long at every stage; the optimizer's state cannot follow."""
+    write_checkpoint(tmp_path / "model.pt", _saved("ar_rf5_tiny", [(BASE | INNER, 4e-3, 0), (STATE, 1e-3, 0)]))
+    lines = convert_from_torch(tmp_path / "model.pt", tmp_path / "run", per_stage_length=True)
+    assert any(line.startswith("l_max is now (1024, 256, 64); largest difference of the output") for line in lines)
+    model, golden = load(tmp_path / "run"), dict(np.load(GOLDEN / "ar_rf5_tiny.npz"))
+    assert isinstance(model, AutoregressiveGenerator) and model.config.model.l_max == (1024, 256, 64)
+    # As of the kernels as they are, see tests/models/test_autoregressive.py; C was rounded to float32 once more.
+    np.testing.assert_allclose(
+        model.logits(golden["x"].astype(np.int32))[:, -8:], golden["logits_last8"], rtol=0, atol=2e-5
+    )
