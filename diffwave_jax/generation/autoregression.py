@@ -6,7 +6,7 @@ All randomness of a stream comes from its own key, `fold_in(seed, index)`, and f
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ class Steps(NamedTuple):
     log_probability: Float32[Array | np.ndarray, "samples streams"]
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """A network's recurrence for many streams; `Autoregression` says what its methods do.
 
