@@ -65,8 +65,8 @@ def layer_errors(layer: S4, length: int) -> dict[str, np.ndarray]:
     """(length,) of both modes, the worst of some heads."""
     ssm = layer.kernel.on_host()
     chosen = np.argsort(ssm.dt)[:: max(1, len(ssm.dt) // HEADS)][:HEADS]
-    dt, c = ssm.dt[chosen], ssm.c[:, chosen]
-    c = with_length(ssm.dt, ssm.w, ssm.p, ssm.c, layer.kernel.l_max, length, q=ssm.q)[:, chosen]
+    dt = ssm.dt[chosen]
+    c = with_length(ssm.dt, ssm.w, ssm.p, ssm.c, layer.kernel.l_max, length)[:, chosen]
     d = np.asarray(layer.D[...], np.float64)[chosen]
     u = np.random.default_rng(0).standard_normal((length, len(chosen))).astype(np.float32)
     with jax.enable_x64(True):
@@ -74,10 +74,10 @@ def layer_errors(layer: S4, length: int) -> dict[str, np.ndarray]:
     size = 2 * length
     spectrum = np.fft.rfft(kernel, size) * np.fft.rfft(u.T.astype(np.float64), size)
     exact = np.fft.irfft(spectrum, size)[:, :length].T + d * u
-    found = {"recurrence": stepped(recurrence.recurrence(dt, ssm.w, ssm.b, ssm.p, c[0], d, length, q=ssm.q), u)}
+    found = {"recurrence": stepped(recurrence.recurrence(dt, ssm.w, ssm.b, ssm.p, c[0], d, length), u)}
     with standard_jax():
-        w, b, p, c, q = (jnp.asarray(x, jnp.complex64) for x in (ssm.w, ssm.b, ssm.p, c, ssm.q))
-        short = dplr_kernel(jnp.asarray(dt, jnp.float32), w, b, p, c, length, q=q)
+        w, b, p, c = (jnp.asarray(x, jnp.complex64) for x in (ssm.w, ssm.b, ssm.p, c))
+        short = dplr_kernel(jnp.asarray(dt, jnp.float32), w, b, p, c, length)
         filters = filter_spectrum(short[0].at[:, 0].add(d.astype(np.float32)))
         found["convolution"] = np.asarray(convolve(jnp.asarray(u)[None], filters))[0]
     rms = np.sqrt(np.mean(np.square(exact), axis=0))
@@ -86,7 +86,7 @@ def layer_errors(layer: S4, length: int) -> dict[str, np.ndarray]:
 
 def exact_kernel(ssm, dt, c, length: int) -> np.ndarray:
     """(1, length) in float64."""
-    return np.asarray(dplr_kernel(dt, ssm.w, ssm.b, ssm.p, c, length, q=ssm.q, implementation="reference"))[0]
+    return np.asarray(dplr_kernel(dt, ssm.w, ssm.b, ssm.p, c, length, implementation="reference"))[0]
 
 
 @standard_jax()

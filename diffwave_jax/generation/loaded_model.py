@@ -4,7 +4,7 @@ import functools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from diffwave_jax.generation.model_card import model_card
 from diffwave_jax.models import build, weights
 
 
+@runtime_checkable
 class Recorded(Protocol):
     """How clips are made, in so far as each clip's record says it."""
 

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,6 +110,26 @@ def test_pieces_of_a_stream_go_on_where_the_last_ended():
         state, first = model._streams.run(model._streams.start(2), given[:32], uniforms[:32])
         _, second = model._streams.run(state, given[32:], uniforms[32:])
         np.testing.assert_array_equal(np.concatenate([first.tokens, second.tokens]), whole.tokens)
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from tests.helpers.autoregressive import golden_generator
+model = golden_generator("ar_s4v3_unet_tiny", "xla")
+np.savez(sys.argv[1], clips=model.generate(3, seed=3, length=64), devices=model._streams.num_devices)
+"""
+
+
+def test_streams_are_spread_over_all_devices(tmp_path):
+    """Three streams and a copy on two devices: what one device makes of two at a time, bit for bit."""
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "made.npz")]
+    subprocess.run(command, check=True, cwd=Path(__file__).resolve().parents[2], env=environment)
+    made = np.load(tmp_path / "made.npz")
+    assert made["devices"] == 2
+    model = golden_generator("ar_s4v3_unet_tiny", "xla")
+    np.testing.assert_array_equal(made["clips"], model.generate(3, seed=3, length=64, batch_size=2))
 
 
 def test_many_streams_go_in_batches(small, monkeypatch):
