@@ -23,6 +23,7 @@ def default_config() -> ConfigDict:
             "seed": 0,
             "diffusion": diffusion_section(),
             "data": data_section(),
+            "mel": mel_section(),
             "train": train_section(),
             "sample": sample_section(),
         }
@@ -83,6 +84,20 @@ def data_section() -> ConfigDict:
     )
 
 
+def mel_section() -> ConfigDict:
+    """The mel spectrograms that a vocoder listens to, of `model.n_mels` bands; see `diffwave_jax.mel`."""
+    return ConfigDict(
+        {
+            "kind": "none",  # "lmnt" (decibels, 0 to 1) or "tacotron" (natural logarithms) for a vocoder
+            "n_fft": 1024,
+            "hop": 256,  # samples between frames; the product of model.upsample
+            "window": 1024,  # samples of each frame
+            "fmin": 0.0,  # Hz
+            "fmax": 8000.0,  # Hz; 0 for half the sample rate
+        }
+    )
+
+
 def train_section() -> ConfigDict:
     """Optimiser, batch, logging and checkpoints."""
     return ConfigDict(
@@ -104,6 +119,7 @@ def train_section() -> ConfigDict:
             "ema_decay": 0.0,  # 0 for no EMA
             "start_token": True,  # "autoregression": the first sample is predicted too; else clips have one more
             "count_padding": False,  # "autoregression": zeros that fill up shorter clips count in the loss
+            "loss": "l2",  # or "l1": squares or absolute values of the errors
             "label_dropout": 0.1,  # share of labels hidden from a conditional network
             "spread_steps": False,  # a batch's diffusion steps evenly spread instead of independent of each other
             # Errors at step t are weighted by alpha_bar[t] ** -step_weight_power: 0 as in DDPM, 1 as in v-prediction.
@@ -133,6 +149,7 @@ def sample_section() -> ConfigDict:
             "guidance": 1.0,
             "eta": config_dict.placeholder(float),  # share of fresh noise; None for the sampler's usual one
             "noise_scale": 1.0,  # factor on the fresh noise of each step, for samplers that have one
+            "clamp": 0.0,  # ancestral samplers keep the noisy audio within this of 0 after every step; 0 for no limit
             "guided_steps": (),  # lowest and highest diffusion step at which guidance is applied; all if not given
         }
     )

@@ -126,6 +126,12 @@ RULES = {
         lambda value: len(value) == 2 and 0 <= value[0] <= value[1],
     ),
     "train.task": _choice("diffusion", "classification", "autoregression"),
+    "mel.kind": _choice("none", "lmnt", "tacotron"),
+    "mel.n_fft": _whole(2, 2**20),
+    "mel.hop": _whole(1, 2**20),
+    "mel.window": _whole(2, 2**20),
+    "mel.fmin": FROM_0,
+    "mel.fmax": FROM_0,
     "train.num_steps": _whole(1),
     "train.batch_size": _whole(1),
     "train.accumulate": _whole(1),
@@ -142,6 +148,7 @@ RULES = {
     "train.ema_decay": _number("from 0 to below 1", lambda value: 0 <= value < 1),
     "train.start_token": FLAG,
     "train.count_padding": FLAG,
+    "train.loss": _choice("l2", "l1"),
     "train.label_dropout": SHARE,
     "train.spread_steps": FLAG,
     "train.step_weight_power": FROM_0,
@@ -159,6 +166,7 @@ RULES = {
     "sample.guidance": NUMBER,
     "sample.eta": FROM_0,
     "sample.noise_scale": FROM_0,
+    "sample.clamp": FROM_0,
     "sample.guided_steps": _several(FROM_0),
 }
 OPTIONAL = ("train.state_learning_rate", "sample.steps", "sample.sampler", "sample.eta")  # None for what is usual

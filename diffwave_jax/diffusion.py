@@ -127,20 +127,22 @@ class Diffusion:
         x0: Float[Array, "batch samples"],
         t: Integer[Array, " batch"],
         noise: Float[Array, "batch samples"],
+        norm: str = "l2",
     ) -> Float[Array, " batch"]:
-        """Mean squared error of the predicted noise per clip (Ho et al., equation 14).
+        """Mean error of the predicted noise per clip, squared as in Ho et al., equation 14, or its size.
 
         Args:
           predict_noise: function of noisy audio (B, L) and steps (B,) that gives the predicted noise (B, L).
           x0: (B, L) clean audio.
           t: (B,) steps at which it is noised.
           noise: (B, L) standard normal, what it is noised with.
+          norm: "l2" for the square of each sample's error, "l1" for its size.
 
         Returns:
           (B,) one error a clip.
         """
-        predicted = predict_noise(self.q_sample(x0, t, noise), t)
-        return jnp.mean(jnp.square(predicted - noise), axis=-1)
+        error = predict_noise(self.q_sample(x0, t, noise), t) - noise
+        return jnp.mean(jnp.square(error) if norm == "l2" else jnp.abs(error), axis=-1)
 
 
 def noise_in(

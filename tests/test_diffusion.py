@@ -99,6 +99,13 @@ def test_v_stands_for_the_noise():
         Diffusion(np.asarray([0.1]), "x0")
 
 
+def test_the_size_of_the_error_instead_of_its_square():
+    x0, noise = jnp.zeros((2, 8)), jnp.tile(jnp.asarray([3.0, -1.0]), (2, 4))
+    predict = lambda x, t: jnp.zeros_like(x)  # noqa: E731
+    np.testing.assert_allclose(Diffusion.linear().loss(predict, x0, jnp.zeros(2, jnp.int32), noise, "l1"), 2.0)
+    np.testing.assert_allclose(Diffusion.linear().loss(predict, x0, jnp.zeros(2, jnp.int32), noise), 5.0)
+
+
 def test_a_section_describes_a_schedule():
     section = default_config().diffusion
     np.testing.assert_array_equal(Diffusion.from_config(section).beta, Diffusion.linear().beta)

@@ -60,6 +60,7 @@ class DiffusionTask:
         self._diffusion = Diffusion.from_config(config.diffusion)
         self._signal_scale = config.diffusion.signal_scale
         self._label_dropout = config.train.label_dropout
+        self._norm = config.train.loss
         self._spread, self._batch_size = config.train.spread_steps, config.train.batch_size
         self._step_weight = _step_weight(self._diffusion.alpha_bar, config.train)
         if config.model.length != config.data.length:
@@ -102,7 +103,7 @@ class DiffusionTask:
         def predict_noise(x, t):
             return self._diffusion.predicted_noise(network(x, t, label), x, t)
 
-        losses = self._diffusion.loss(predict_noise, x0, t, noise)
+        losses = self._diffusion.loss(predict_noise, x0, t, noise, self._norm)
         weight = jnp.asarray(self._step_weight, losses.dtype)[t]
         return jnp.mean(weight * losses), self._metrics(losses, t)
 

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.samplers.ddim import ddim
@@ -29,20 +31,22 @@ class Sampler:
       spacing: name of its usual schedule, one of `SPACINGS`.
       steps: its usual number of steps; None for all T.
       eta: its usual share of fresh noise; None if that is not for choice.
+      ancestral: whether it is the reverse process of training, which some models want clamped.
     """
 
     coefficients: Callable[[Schedule, float], SamplerTable]
     spacing: str
     steps: int | None
     eta: float | None = None
+    ancestral: bool = False
 
 
 SAMPLERS = {
-    "ddpm": Sampler(lambda schedule, eta: ddpm(schedule), "uniform", None),
+    "ddpm": Sampler(lambda schedule, eta: ddpm(schedule), "uniform", None, ancestral=True),
     "ddim": Sampler(ddim, "uniform", 50, eta=0.0),
     "dpm++": Sampler(lambda schedule, eta: dpm_solver(schedule, 0.0), "log_snr", 25),
     "dpm++sde": Sampler(dpm_solver, "log_snr", 25, eta=1.0),
-    "fast": Sampler(lambda schedule, eta: ddpm(schedule), "fast", len(FAST_VARIANCES[0])),
+    "fast": Sampler(lambda schedule, eta: ddpm(schedule), "fast", len(FAST_VARIANCES[0]), ancestral=True),
 }
 
 
@@ -55,6 +59,7 @@ def plan(
     noise_scale: float = 1.0,
     start: int | None = None,
     spacing: str | None = None,
+    clamp: float = 0.0,
 ) -> SamplerTable:
     """The table of weights of a chain.
 
@@ -67,6 +72,8 @@ def plan(
         arXiv 2206.00364, algorithm 2).
       start: the level the chain starts from, T - 1 if None.
       spacing: a name in `SPACINGS`; None for the sampler's usual one.
+      clamp: ancestral samplers keep the noisy audio within this of 0 after every step, as lmnt-com/diffwave; 0 for no
+        limit. It would break the assumptions of the others.
 
     Returns:
       `SamplerTable` with one row a step.
@@ -86,6 +93,8 @@ def plan(
     table = chosen.coefficients(make_schedule(diffusion, steps, start), eta)
     if noise_scale != 1 and steps > 1 and not table.noise.any():  # a last step never adds noise
         raise UserError(f"noise_scale is {noise_scale}, but {sampler!r} adds no noise here; leave it out")
+    if clamp and chosen.ancestral:
+        table = table._replace(limit=np.full(len(table.limit), clamp))
     return table._replace(noise=_in_range(noise_scale, 0, 2, "noise_scale") * table.noise)
 
 

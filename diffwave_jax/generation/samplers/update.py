@@ -37,6 +37,7 @@ class SamplerTable(NamedTuple):
       state, data, prediction: weights of x, of the predicted clean audio and of the predicted noise.
       correction: weight of the change of the predicted clean audio since the step before (0 in the first step).
       noise: standard deviation of the fresh noise.
+      limit: the state is kept within this of 0 after the step.
       guidance: classifier-free guidance scale of the network's prediction, which `step` gets guided already.
     """
 
@@ -48,16 +49,18 @@ class SamplerTable(NamedTuple):
     prediction: Column
     correction: Column
     noise: Column
+    limit: Column
     guidance: Column
 
 
 def sampler_table(schedule: Schedule, **weights: Float[np.ndarray, " steps"]) -> SamplerTable:
-    """The table of a sampler on `schedule`, without guidance; weights that are not given are 0."""
+    """The table of a sampler on `schedule`, without guidance or limit; weights that are not given are 0."""
     columns = {name: np.zeros(len(schedule.timesteps)) for name in SamplerTable._fields}
     columns |= {
         "timestep": schedule.timesteps,
         "signal": schedule.signal[:-1],
         "noise_level": schedule.noise[:-1],
+        "limit": np.full(len(schedule.timesteps), np.inf),
         "guidance": np.ones(len(schedule.timesteps)),
     }
     return SamplerTable(**(columns | weights))
@@ -79,4 +82,5 @@ def step(
     """
     x0 = (state.x - row.noise_level * predicted_noise) / row.signal
     x = row.state * state.x + row.data * x0 + row.prediction * predicted_noise
-    return ChainState(x + row.correction * (x0 - state.x0) + row.noise * noise, x0)
+    x = x + row.correction * (x0 - state.x0) + row.noise * noise
+    return ChainState(x.clip(-row.limit, row.limit), x0)
