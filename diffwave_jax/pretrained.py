@@ -30,6 +30,7 @@ class Release:
     Attributes:
       url: where it is.
       makes: what the model makes, in words.
+      sample_rate: of what it makes, in Hz.
       weights: their number, None while unknown.
       size: its bytes, None while unknown.
       sha256: of the file, None while unknown: then that of the first download counts.
@@ -38,6 +39,7 @@ class Release:
 
     url: str
     makes: str = "spoken digits"
+    sample_rate: int = 16000
     weights: int | None = None
     size: int | None = None
     sha256: str | None = None
@@ -53,6 +55,12 @@ RELEASED = {
     "sashimi_ar_sc09": Release(f"{STATE_SPACES}/sashimi_sc09.pt", dt="exp"),
     "sashimi_ar_sc09_unet": Release(f"{STATE_SPACES}/sashimi_sc09_unet.pt", weights=6_820_512, dt="exp"),
     "sashimi_ar_youtubemix": Release(f"{STATE_SPACES}/sashimi_youtubemix.pt", "piano music", dt="exp"),
+    "diffwave_ljspeech": Release(
+        "https://lmnt.com/assets/diffwave/diffwave-ljspeech-22kHz-1000578.pt",
+        "speech from mel spectrograms",
+        sample_rate=22050,
+        sha256="d415d2117bb0bba3999afabdd67ed11d9e43400af26193a451d112e2560821a8",
+    ),
 }
 
 
@@ -99,7 +107,7 @@ def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = Non
 def list_pretrained() -> list[Pretrained]:
     """The models that `load_pretrained` knows by name, the bundled one first."""
     bundled = Pretrained(BUNDLED, 1_719_169, 8000, "CC BY-SA 4.0", "a spoken digit of your choice in one of six voices")
-    released = [Pretrained(name, one.weights, 16000, None, one.makes) for name, one in RELEASED.items()]
+    released = [Pretrained(name, one.weights, one.sample_rate, None, one.makes) for name, one in RELEASED.items()]
     return [bundled, *released]
 
 

@@ -63,6 +63,7 @@ def test_the_released_names_and_places():
         "sashimi_ar_sc09": ["checkpoints", "sashimi_sc09.pt"],
         "sashimi_ar_sc09_unet": ["checkpoints", "sashimi_sc09_unet.pt"],
         "sashimi_ar_youtubemix": ["checkpoints", "sashimi_youtubemix.pt"],
+        "diffwave_ljspeech": ["diffwave", "diffwave-ljspeech-22kHz-1000578.pt"],
     }
 
 

@@ -43,6 +43,7 @@ def convert(options: argparse.Namespace) -> list[str]:
         clip_length=options.length,
         dt=options.dt,
         code=options.code,
+        config=options.config,
     )
 
 
@@ -69,9 +70,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--dt", choices=STEP_SIZES, help="of an autoregressive model: what inv_dt means")
     parser.add_argument("--code", choices=CODES, help="of an autoregressive model: how audio became tokens")
+    parser.add_argument("--config", metavar="JSON", help="the original's own configuration, where the file lacks it")
     options = parser.parse_args(arguments)
     if options.to_torch:
-        for flag in ("per_stage_length", "weights_only", "length", "dilation_cycle", "dt", "code"):
+        for flag in ("per_stage_length", "weights_only", "length", "dilation_cycle", "dt", "code", "config"):
             if getattr(options, flag):
                 parser.error(f"--{flag.replace('_', '-')} is not for --to-torch")
     to_one_file = one_file.is_named_so(options.target)

@@ -31,6 +31,7 @@ def convert_from_torch(
     clip_length: int | None = None,
     dt: str | None = None,
     code: str | None = None,
+    config: str | os.PathLike | None = None,
 ) -> list[str]:
     """Converts a checkpoint of the original's `train.py` to a run's folder that `train.py` continues.
 
@@ -42,6 +43,7 @@ def convert_from_torch(
       dilation_cycle: DiffWave's, where its number of layers is not a published one.
       clip_length: samples of a clip; None for the longest that l_max allows, for DiffWave 16000.
       dt, code: of an autoregressive model, see `read_torch`.
+      config: a JSON file, the original's own configuration, for what the checkpoint does not say.
 
     Returns:
       What was found and done, in lines.
@@ -51,7 +53,13 @@ def convert_from_torch(
     """
     keep_optimizer = optimizer and not per_stage_length  # Adam's second moments cannot follow a change of C's basis
     contents = read_torch(
-        source, dilation_cycle=dilation_cycle, length=clip_length, dt=dt, code=code, optimizer=keep_optimizer
+        source,
+        dilation_cycle=dilation_cycle,
+        length=clip_length,
+        dt=dt,
+        code=code,
+        optimizer=keep_optimizer,
+        config=config,
     )
     lines = describe(contents)
     if per_stage_length:

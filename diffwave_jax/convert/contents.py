@@ -41,6 +41,7 @@ class Contents:
       adam: optimizer state; None where there is none.
       average: the weights' moving average, as `weights`; None where there is none.
       average_decay: of that average, where the file says it.
+      sections: fields of other sections of the config, {section: {field: value}}, that are not what they usually are.
       recognised: what a foreign file turned out to be, in words: the network first, then how it was wrapped.
       state_learning_rate: of S4's state spaces, where they are trained at a rate of their own; None where unknown.
       weight_decay: AdamW's.
@@ -53,6 +54,7 @@ class Contents:
     adam: Adam | None = None
     average: Arrays | None = None
     average_decay: float | None = None
+    sections: Mapping[str, Mapping] = dataclasses.field(default_factory=dict)
     recognised: tuple[str, ...] = ()
     state_learning_rate: float | None = None
     weight_decay: float = 0.0

@@ -6,13 +6,15 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from diffwave_jax.convert import autoregressive, autoregressive_adam, mapping, torch_adam
+from diffwave_jax.convert import autoregressive, autoregressive_adam, mapping, original_config, torch_adam
 from diffwave_jax.convert.contents import Arrays, Contents
-from diffwave_jax.convert.infer import LAYOUTS, layout_of
+from diffwave_jax.convert.infer import LAYOUTS, Told, layout_of
 from diffwave_jax.convert.mapping import on_host
+from diffwave_jax.convert.recipes import named, sections
 from diffwave_jax.convert.sources import FLOATS, Source, in_file, with_weight_norm
 from diffwave_jax.convert.tensor_file import TensorFile
 from diffwave_jax.convert.torch_adam import number, shown
+from diffwave_jax.convert.torch_names import TensorReference
 from diffwave_jax.convert.torch_reader import FORMATS, open_checkpoint
 from diffwave_jax.convert.unwrapping import Unwrapped, unwrap
 from diffwave_jax.errors import UserError
@@ -32,6 +34,7 @@ def read_torch(
     dt: str | None = None,
     code: str | None = None,
     optimizer: bool = True,
+    config: str | os.PathLike | None = None,
 ) -> Contents:
     """Reads a checkpoint in any format of `torch_reader` and any of the wrappings of `unwrapping`.
 
@@ -42,6 +45,7 @@ def read_torch(
       dt: what the step sizes of an autoregressive model of state-spaces/s4 version 4 stand for, "exp" or "softplus".
       code: an autoregressive model's, of `diffwave_jax.tokens.CODES`; None for what its layout's programs usually use.
       optimizer: read Adam's state too, where the file has it.
+      config: a JSON file, the original's own configuration, for what the file does not say.
 
     Raises:
       UserError: the file cannot be read, or a tensor is missing, unknown or misshapen.
@@ -54,7 +58,10 @@ def read_torch(
         whole = {name: in_file(file, tensor) for name, tensor in found.weights.items()}
         sources = with_weight_norm(whole, layout.weight_normed)
         shapes = {name: source.shape for name, source in sources.items()}
-        model = layout.model(shapes, dilation_cycle=dilation_cycle, length=length)
+        content = file.content if isinstance(file.content, dict) else {}
+        original = original_config.of_checkpoint(content.get("params"), path, config)
+        told = Told(dilation_cycle, length, _kernel_lengths(file, found.weights), original)
+        model = layout.model(shapes, told)
         tensors = _expected(file, sources, model)
         parameters = [tensors[name] for name in sources if not tensors[name].l_max]
         multiplied_out = len(sources) > len(whole)
@@ -72,8 +79,9 @@ def read_torch(
             adam=adam,
             average=average,
             average_decay=_first(file, DECAYS) if average else None,
+            sections=sections(layout, model, original),
             recognised=(
-                layout.title,
+                named(layout, model, original),
                 *([] if file.format == FORMATS[0].name else [file.format]),
                 *[said for said in found.said if said != f"names under {layout.prefix[:-1]!r}"],
                 *_norm_said(multiplied_out, found),
@@ -130,7 +138,8 @@ def _expected(file: TensorFile, found: Mapping[str, Source], model: dict) -> dic
     for name, source in found.items():
         if name not in expected:
             raise UserError(f"{file.path} has a tensor {name!r} that the original's network does not have")
-        if source.shape != expected[name].torch_shape or source.dtype not in FLOATS:
+        floats = (*FLOATS, "int64") if expected[name].l_max else FLOATS
+        if source.shape != expected[name].torch_shape or source.dtype not in floats:
             raise UserError(
                 f"{file.path}: the tensor {name} is {source.dtype} {source.shape}, "
                 f"expected float32 {expected[name].torch_shape}"
@@ -138,8 +147,17 @@ def _expected(file: TensorFile, found: Mapping[str, Source], model: dict) -> dic
     return expected
 
 
+def _kernel_lengths(file: TensorFile, tensors: Mapping[str, TensorReference]) -> dict[str, int]:
+    """{name of a buffer: the length that it gives}."""
+    scalars = {name: tensor for name, tensor in tensors.items() if name.endswith(".kernel.L") and tensor.shape == ()}
+    return {name: int(file.read(tensor).item()) for name, tensor in scalars.items()}
+
+
 def _ours(parameters: list[mapping.Tensor], sources: Mapping[str, Source]) -> Arrays:
-    return {tensor.name: on_host(tensor.to_ours(sources[tensor.torch_name].read())) for tensor in parameters}
+    ours = {}
+    for tensor in parameters:
+        ours |= {name: on_host(array) for name, array in tensor.to_ours(sources[tensor.torch_name].read()).items()}
+    return ours
 
 
 def _average(
@@ -199,7 +217,7 @@ def _norm_said(multiplied_out: bool, found: Unwrapped) -> list[str]:
 
 
 def _nodes_said(model: dict, expected: Mapping[str, mapping.Tensor], sources: Mapping[str, Source]) -> list[str]:
-    buffers = [name for name, tensor in expected.items() if tensor.l_max]
+    buffers = [name for name, tensor in expected.items() if tensor.l_max and tensor.torch_shape]
     if not buffers or any(name in sources for name in buffers):
         return []
     return [f"no kernel nodes, so l_max taken to be {model['l_max']} (--length sets it)"]

@@ -32,7 +32,7 @@ def per_stage(model: Mapping) -> dict:
 
 def single_length(model: Mapping) -> dict:
     """The `model` section with the largest l_max at every stage, as the original knows it."""
-    l_max = model.get("l_max", 0)
+    l_max = model.get("l_max", 0) if model.get("version", 1) == 1 else 0
     return {**model, "l_max": max(l_max)} if isinstance(l_max, tuple | list) else dict(model)
 
 

@@ -74,6 +74,8 @@ def config_of(contents: Contents) -> ConfigDict:
         _continue_autoregression(config, contents)
     else:
         config.train.update(_learning_rate_fields(contents))
+    for section, fields in contents.sections.items():
+        config[section].update(fields)
     if contents.average is not None:
         config.train.ema_decay = contents.average_decay or AVERAGE_DECAY
     return config
@@ -131,7 +133,8 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
     rate = float(
         f"{float(np.asarray(learning_rate(config.train)(max(updates - 1, 0)))):.7g}"
     )  # float32 has no more digits
-    return Contents(config.model.to_dict(), saved.weights, saved.step, rate, adam)
+    sections = {name: config[name].to_dict() for name in ("diffusion", "data", "mel", "train", "sample")}
+    return Contents(config.model.to_dict(), saved.weights, saved.step, rate, adam, sections=sections)
 
 
 def _read_adam(item: Path) -> Adam | None:

@@ -29,7 +29,8 @@ def read_adam(file: TensorFile, saved: object, parameters: Sequence[Tensor]) -> 
         # A parameter that never had a gradient has no state: Adam will not have moved it, as zero moments do not.
         entry = state.get(number)
         for key, into in moments.items():
-            into[tensor.name] = on_host(tensor.to_ours(_moment(file, entry, key, tensor)))
+            ours = tensor.to_ours(_moment(file, entry, key, tensor))
+            into.update({name: on_host(array) for name, array in ours.items()})
         if entry is not None:
             counts.add(update_count(file, entry))
     if len(counts) > 1:

@@ -97,7 +97,7 @@ def test_torch_and_optax_take_the_same_next_step(tmp_path, name, original):
     adam = torch.optim.Adam(parameters)
     adam.load_state_dict(saved["optimizer_state_dict"])
     for parameter, tensor in zip(parameters, tensors, strict=True):
-        parameter.grad = torch.tensor(tensor.to_torch(gradients[tensor.name]))
+        parameter.grad = torch.tensor(tensor.to_torch(gradients))
     adam.step()
 
     train, ours = config_of(contents).train, contents.adam
@@ -106,7 +106,7 @@ def test_torch_and_optax_take_the_same_next_step(tmp_path, name, original):
         gradients, state, contents.weights
     )
     for parameter, tensor in zip(parameters, tensors, strict=True):
-        found = tensor.to_torch(stepped[tensor.name])
+        found = tensor.to_torch(stepped)
         # One float32 spacing of the values, and one of updates up to 1e-3 where the values are small.
         np.testing.assert_allclose(found, parameter.detach().numpy(), rtol=1.2e-7, atol=1e-9)
 
@@ -216,7 +216,7 @@ def test_optimizer_states_that_do_not_fit(tmp_path, change, match):
     [
         ([1, 2], "no state dict, .*found a list"),
         ({"state_dict": {}}, "found 'state_dict'"),
-        ({"model_state_dict": {"fc.weight": torch.zeros(2)}}, "neither SaShiMi's fc_t1.weight nor DiffWave's"),
+        ({"model_state_dict": {"fc.weight": torch.zeros(2)}}, "neither SaShiMi's norm.m nor DiffWave's"),
         ({"model_state_dict": {"fc.weight": torch.zeros(2)}}, "'fc.weight'"),
     ],
 )
