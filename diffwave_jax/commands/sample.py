@@ -25,11 +25,12 @@ from diffwave_jax.generation.settings import Settings
 from diffwave_jax.generation.stream_settings import StreamSettings
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import FolderReport, OutputOptions, generate_into, save_into
+from diffwave_jax.results.copies import vocode_into
 
 # Flags that only one kind of model knows.
 FOR_DIFFUSION = (
     *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps"),
-    *("interpolate", "denoise", "step"),
+    *("interpolate", "denoise", "vocode", "step"),
 )
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
 
@@ -66,7 +67,8 @@ def make(model: Model, options: argparse.Namespace, bar: cli.ClipBar) -> FolderR
     """The clips asked for."""
     if isinstance(model, diffwave_jax.AutoregressiveGenerator):
         return predict(model, options, bar)
-    work = denoise if options.denoise else interpolate if options.interpolate else generate
+    tasks = {"denoise": denoise, "interpolate": interpolate, "vocode": vocode}
+    work = next((task for name, task in tasks.items() if getattr(options, name)), generate)
     return work(model, options, bar)
 
 
@@ -130,6 +132,12 @@ def denoise(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli
 
     origin = {"denoised": options.denoise.name, "from_step": step}
     return save_into(options.out, model, 1, settings, cleaned, output_of(options), origin)
+
+
+def vocode(model: diffwave_jax.Generator, options: argparse.Namespace, bar: cli.ClipBar) -> FolderReport:
+    """Audio of recordings' mel spectrograms, or of mel spectrograms."""
+    settings = settings_of(options, model.config)
+    return vocode_into(options.out, model, options.vocode, settings, output_of(options), on_progress=bar.show)
 
 
 def settings_of(options: argparse.Namespace, config, start: int | None = None) -> Settings:
@@ -229,11 +237,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     task = parser.add_mutually_exclusive_group()
     task.add_argument("--interpolate", nargs=2, type=int, metavar=("SEED_A", "SEED_B"), help="between two voices")
     task.add_argument("--denoise", metavar="WAV", type=Path, help="take the noise out of a recording")
+    task.add_argument(
+        "--vocode",
+        metavar="PATH",
+        type=Path,
+        help="recordings, or their mels (.npy), through a vocoder: file or folder",
+    )
     parser.add_argument(
         "--step", type=int, help="where --denoise starts, the noisier the higher (25); where --interpolate mixes (50)"
     )
     options = parser.parse_args(arguments)
-    if options.batch_size is not None and (options.denoise or options.interpolate):
+    if options.batch_size is not None and (options.denoise or options.interpolate or options.vocode):
         parser.error("--batch-size is for clips from noise; leave it out")
     if options.step is not None and not (options.denoise or options.interpolate):
         parser.error("--step goes with --denoise or --interpolate; the number of steps is --steps")

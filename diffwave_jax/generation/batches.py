@@ -14,6 +14,7 @@ from diffwave_jax.generation.chain import Chain, Conditions, clip_keys, start_no
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.kernels.rounding import divide_up, round_up
+from diffwave_jax.models.conditioner import Condition
 
 OnStep = Callable[[int, int], None]
 
@@ -34,6 +35,7 @@ class Job:
       length: samples of a clip.
       labels: (n,) see `diffwave_jax.models.labels`; None if the network is unconditional.
       start: (n, length) the states to start from; None for each clip's own start noise.
+      condition: n clips' mels (n, F, M) and frames (n,), for a vocoder; None for other networks.
     """
 
     table: SamplerTable
@@ -43,6 +45,7 @@ class Job:
     length: int
     labels: Integer[np.ndarray, " clips"] | None = None
     start: Float[np.ndarray, "clips samples"] | None = None
+    condition: Condition | None = None
 
 
 def reverse(
@@ -82,7 +85,11 @@ def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> ChainSt
     keys = clip_keys(job.seed, job.indices[chosen])
     labels = None if job.labels is None else jnp.asarray(job.labels[chosen], jnp.int32)
     x = start_noise(keys, job.length) if job.start is None else jnp.asarray(job.start[chosen])
-    state, clips = ChainState(x, jnp.zeros_like(x)), Conditions(keys, labels)
+    condition = None
+    if job.condition is not None:
+        told = jax.tree.map(lambda part: jnp.asarray(part[chosen]), job.condition)
+        condition = chain.condition(told, job.length)
+    state, clips = ChainState(x, jnp.zeros_like(x)), Conditions(keys, labels, condition)
     if steps.on_step is None:
         return chain.run(job.table, state, clips, job.rows)
     for row in job.rows:

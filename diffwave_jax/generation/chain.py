@@ -22,9 +22,11 @@ from diffwave_jax.diffusion import noise_in
 from diffwave_jax.doing import doing
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
+from diffwave_jax.generation.tiles import Tiling, tiled
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
+from diffwave_jax.models.conditioner import Condition
 
 START = 0  # what a clip's key is folded with for its start noise; step i of the table uses i + 1
 
@@ -35,10 +37,12 @@ class Conditions(NamedTuple):
     Attributes:
       keys: (B,) random keys, one a clip.
       labels: (B,) see `diffwave_jax.models.labels`; None if the network is unconditional.
+      condition: what a vocoder listens to, see `Chain.condition`; None for other networks.
     """
 
     keys: Key[Array, " batch"]
     labels: Int[Array, " batch"] | None
+    condition: Condition | None = None
 
 
 @standard_jax()
@@ -68,6 +72,9 @@ class Network:
       filters: the S4 layers' filter spectra, which all steps share.
       n_labels: number of its labels, which is also the label that means "none"; 0 if it is unconditional.
       prediction: what its output stands for, one of `diffwave_jax.diffusion.PREDICTIONS`.
+      n_mels: mel bands of a vocoder; 0 for other networks.
+      hop: samples of audio for each mel frame.
+      tiling: how clips longer than a tile are computed; None for whole.
     """
 
     graph: nnx.GraphDef
@@ -75,6 +82,13 @@ class Network:
     filters: tuple
     n_labels: int = 0
     prediction: str = "noise"
+    n_mels: int = 0
+    hop: int = 1
+    tiling: Tiling | None = None
+
+    def tiling_for(self, length: int) -> Tiling | None:
+        """How clips of `length` samples are cut; None if they are computed as a whole."""
+        return self.tiling if self.tiling is not None and length > self.tiling.frames * self.hop else None
 
 
 class Chain:
@@ -121,6 +135,16 @@ class Chain:
         return state
 
     @standard_jax()
+    def condition(self, condition: Condition, length: int) -> Condition:
+        """What depends on the mels (B, F, M) alone, for clips of `length` samples: once for all steps.
+
+        Tiles compute theirs anew each step: over long clips it would take far more memory than all else.
+        """
+        if self._network.tiling_for(length):
+            return condition
+        return _prepare(self._network.graph, length, self._shared[0], condition)
+
+    @standard_jax()
     def memory(self, batch: int, length: int, *, guided: bool) -> int:
         """Bytes that each device needs for a batch beyond the weights, as XLA plans it."""
         plan = self._program((batch, length), guided=guided).memory_analysis()
@@ -151,10 +175,21 @@ class Chain:
         audio = array(shape, jnp.float32, P("clips"))
         keys = array(shape[:1], jax.random.key(0).dtype, P("clips"))
         labels = array(shape[:1], jnp.int32, P("clips")) if self._network.n_labels else None
+        condition = None
+        if self._network.n_mels:
+            mel = jnp.zeros((shape[0], shape[1] // self._network.hop, self._network.n_mels))
+            frames = jnp.zeros(shape[0], jnp.int32)
+            prepared = jax.eval_shape(partial(self.condition, length=shape[1]), Condition(mel, frames))
+            condition = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P("clips")), prepared)
         table = SamplerTable(*(array((self._num_steps,), jnp.float32, P()) for _ in SamplerTable._fields))
         shared = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), self._shared)
         bounds = array((2,), jnp.int32, P())
-        return shared, table, ChainState(audio, audio), Conditions(keys, labels), bounds
+        return shared, table, ChainState(audio, audio), Conditions(keys, labels, condition), bounds
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _prepare(graph: nnx.GraphDef, length: int, params: dict, condition: Condition) -> Condition:
+    return weights.merge(graph, params).condition(condition, length)
 
 
 def _reverse(network: Network, guided: bool, shared, table, state, clips, bounds) -> ChainState:
@@ -162,8 +197,20 @@ def _reverse(network: Network, guided: bool, shared, table, state, clips, bounds
     params, filters = shared
 
     def predict(x, row, labels):
+        if clips.condition is None:
+            return call(x, row, labels)
+        tiling = network.tiling_for(x.shape[1])
+        if tiling is None:
+            return call(x, row, labels, condition=clips.condition)
+        return tiled(partial(call_tile, row), x, clips.condition, tiling, network.hop)
+
+    def call(x, row, labels, **condition):
         t = jnp.broadcast_to(row.timestep, x.shape[:1])
-        return weights.merge(network.graph, params)(x, t, labels, filters=filters)
+        return weights.merge(network.graph, params)(x, t, labels, filters=filters, **condition)
+
+    def call_tile(row, x, condition):
+        condition = weights.merge(network.graph, params).condition(condition, x.shape[1])
+        return call(x, row, None, condition=condition)
 
     def predict_guided(x, row, labels):
         both = jnp.concatenate([labels, jnp.full_like(labels, network.n_labels)])

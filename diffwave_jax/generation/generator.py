@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Integer, Real
@@ -14,17 +15,28 @@ from ml_collections import ConfigDict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.doing import doing
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation import vocoding
 from diffwave_jax.generation.batches import Job, OnStep, reverse
 from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
 from diffwave_jax.generation.choices import Choice, class_names, speaker_names
-from diffwave_jax.generation.inputs import ArrayLike, audio_like, finite_audio, labels_like, steps_like
+from diffwave_jax.generation.inputs import (
+    ArrayLike,
+    audio_like,
+    finite_audio,
+    labels_like,
+    mel_like,
+    resampled,
+    steps_like,
+    voiced_audio,
+)
 from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.samplers import SamplerTable, plan
 from diffwave_jax.generation.settings import Settings, check_count, check_seed
 from diffwave_jax.jax_settings import standard_jax
-from diffwave_jax.models import labels, weights
+from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, labels, model_config, weights
 from diffwave_jax.models.compiling import jit
+from diffwave_jax.models.conditioner import Condition
 
 DENOISE_STEP, MIX_STEP = 25, 50  # of 200: where a recording enters the chain, and where two clips are mixed
 
@@ -45,10 +57,12 @@ class Generator(LoadedModel[Settings]):
             raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
         super().__init__(config, params)
         self.diffusion = Diffusion.from_config(config.diffusion)
+        self._chains: dict[int, Chain] = {}
 
     def __repr__(self) -> str:
         model, seconds = self.config.model, self.length / self.sample_rate
-        parts = [f"{model.name}, {self.num_parameters:,} weights, clips of {seconds:.2f} s at {self.sample_rate} Hz"]
+        makes = f"audio of {model.n_mels} mel bands" if model.n_mels else f"clips of {seconds:.2f} s"
+        parts = [f"{model.name}, {self.num_parameters:,} weights, {makes} at {self.sample_rate} Hz"]
         if model.n_classes:
             parts.append(f"classes {', '.join(class_names(self.config))}")
         if model.n_speakers:
@@ -61,6 +75,7 @@ class Generator(LoadedModel[Settings]):
         x: Float[ArrayLike, "batch samples"],
         t: Real[ArrayLike, " batch"],
         label: Int[ArrayLike, " batch"] | None = None,
+        mel: Float[ArrayLike, "batch bands frames"] | None = None,
     ) -> Float32[Array, "batch samples"]:
         """What the network takes for the noise in noisy audio; differentiable.
 
@@ -68,6 +83,7 @@ class Generator(LoadedModel[Settings]):
           x: (B, L) float, the audio.
           t: (B,) 0-based diffusion steps, 0 to T - 1, possibly fractional.
           label: (B,) classes, or what `diffwave_jax.models.labels` says; None for none. For a conditional model only.
+          mel: (B, bands, frames) float, mel spectrograms that last L samples or longer. For a vocoder only.
 
         Returns:
           (B, L) float32.
@@ -75,10 +91,69 @@ class Generator(LoadedModel[Settings]):
         Raises:
           UserError: another shape, a step or a label that this model does not have.
         """
-        x = audio_like(x, self.length)
+        mel = mel_like(mel, self.config.model.n_mels)
+        x = audio_like(x, self.length) if mel is None else voiced_audio(x, mel, self._period, self._hop)
         t = steps_like(t, len(x), self.diffusion.num_steps)
         label = labels_like(label, len(x), self._num_labels)
-        return self.diffusion.predicted_noise(_output(self._graph, self._params, self._filters, x, t, label), x, t)
+        filters = self._filters if x.shape[1] == self.length else None
+        output = _output(self._graph, self._params, filters, x, t, label, mel)
+        return self.diffusion.predicted_noise(output, x, t)
+
+    def mel(self, audio: Float[ArrayLike, "*clips samples"], rate: int) -> Float32[np.ndarray, "*clips bands frames"]:
+        """The mel spectrogram that this vocoder makes audio of.
+
+        Args:
+          audio: (n,) or (B, n) float, -1 to 1.
+          rate: its sample rate, Hz; it is resampled to the model's.
+
+        Returns:
+          (bands, frames) or (B, bands, frames) float32, with 1 + n // hop frames for n samples at the model's rate.
+
+        Raises:
+          UserError: the model is no vocoder; a rate that no audio has; no samples, or some that are not finite.
+        """
+        front_end = vocoding.front_end(self.config)
+        return front_end(resampled(audio, rate, self.sample_rate))
+
+    def vocode(
+        self,
+        mel: Float[ArrayLike, "*clips bands frames"],
+        seed: int = 0,
+        steps: int | None = None,
+        sampler: str | None = None,
+        *,
+        eta: float | None = None,
+        noise_scale: float | None = None,
+        batch_size: int | None = None,
+        on_step: OnStep | None = None,
+        progress: bool = False,
+    ) -> Float32[np.ndarray, "_clips samples"]:
+        """Audio of mel spectrograms, for a vocoder.
+
+        Clip i depends on its mel, the settings and i alone. Few lengths are compiled for: shorter clips are padded,
+        which changes nothing, and long ones of DiffWave computed in tiles, in bounded memory.
+
+        Args:
+          mel: (n, bands, frames) or (bands, frames) float, of this model's own kind: see `mel`.
+          seed, steps, sampler, eta, noise_scale, batch_size, on_step, progress: see `generate`.
+
+        Returns:
+          (n, frames * hop) float32, about -1 to 1.
+
+        Raises:
+          UserError: the model is no vocoder, the mel none of its kind, or a setting that no model has.
+        """
+        mels = vocoding.front_end(self.config).checked(np.asarray(mel))
+        settings = Settings.for_model(
+            self.config, seed=seed, sampler=sampler, steps=steps, eta=eta, noise_scale=noise_scale
+        )
+        rows, n, length = table(self.diffusion, settings, self.config), len(mels), mels.shape[2] * self._hop
+        condition = vocoding.padded(mels)
+        room = condition.mel.shape[1] * self._hop
+        job = Job(rows, range(len(rows.timestep)), settings.seed, np.arange(n), room, condition=condition)
+        with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
+            states = reverse(self._chain_for(room), job, batch_size=batch_size, on_step=told)
+            return np.concatenate([x[:, :length] for _, x in states]) / self._scale
 
     def generate(
         self,
@@ -312,6 +387,11 @@ class Generator(LoadedModel[Settings]):
         return settings or Settings.for_model(self.config)
 
     def _table(self, settings: Settings, start: int | None = None) -> SamplerTable:
+        if self.config.model.n_mels:
+            raise UserError(
+                f"this model is a vocoder: it makes audio of mel spectrograms of {self.config.model.n_mels} bands; use "
+                "vocode, or sample.py --vocode"
+            )
         return table(self.diffusion, settings, self.config, start)
 
     def _first_below(self, table: SamplerTable, interp_t: int) -> int:
@@ -350,8 +430,39 @@ class Generator(LoadedModel[Settings]):
 
     @functools.cached_property
     def _chain(self) -> Chain:
-        network = Network(self._graph, self._params, self._filters, self._num_labels, self.diffusion.prediction)
+        return self._make_chain(self._filters)
+
+    def _make_chain(self, filters: tuple) -> Chain:
+        network = Network(
+            self._graph,
+            self._params,
+            filters,
+            self._num_labels,
+            self.diffusion.prediction,
+            self.config.model.n_mels,
+            self._hop,
+            vocoding.tiling(self.config),
+        )
         return Chain(network, self.diffusion.num_steps, jax.local_devices())
+
+    def _chain_for(self, length: int) -> Chain:
+        """The chain for clips of a length: S4 layers have other filters for each; those of the last length are kept."""
+        if not self._filters:
+            return self._chain
+        if length not in self._chains:
+            with standard_jax():
+                self._chains = {length: self._make_chain(_filters(self._graph, self._params, length))}
+        return self._chains[length]
+
+    @property
+    def _hop(self) -> int:
+        return int(np.prod(self.config.model.upsample))
+
+    @property
+    def _period(self) -> int:
+        model = model_config(self.config.model)
+        assert isinstance(model, DiffWaveConfig | SaShiMiConfig)  # what a Generator is for
+        return model.period
 
     @property
     def _num_labels(self) -> int:
@@ -379,7 +490,13 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
     """
     settings.check(config)
     rows = plan(
-        diffusion, settings.sampler, settings.steps, eta=settings.eta, noise_scale=settings.noise_scale, start=start
+        diffusion,
+        settings.sampler,
+        settings.steps,
+        eta=settings.eta,
+        noise_scale=settings.noise_scale,
+        start=start,
+        clamp=config.sample.clamp,
     )
     return rows._replace(guidance=settings.guidance_at(rows.timestep))
 
@@ -389,11 +506,16 @@ def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:
     return None if on_step is None else lambda done, _: on_step(before + done, total)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _filters(graph: nnx.GraphDef, params: dict) -> tuple:
-    return weights.merge(graph, params).filters()
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _filters(graph: nnx.GraphDef, params: dict, length: int | None = None) -> tuple:
+    return weights.merge(graph, params).filters(length)
 
 
 @functools.partial(jit, static_argnums=0)
-def _output(graph: nnx.GraphDef, params: dict, filters: tuple, x, t, label) -> jax.Array:
-    return weights.merge(graph, params)(x, t, label, filters=filters)
+def _output(graph: nnx.GraphDef, params: dict, filters: tuple | None, x, t, label, mel) -> jax.Array:
+    network = weights.merge(graph, params)
+    filters = network.filters(x.shape[1]) if filters is None else filters
+    if mel is None:
+        return network(x, t, label, filters=filters)
+    condition = network.condition(Condition(jnp.swapaxes(mel, 1, 2)), x.shape[1])
+    return network(x, t, label, filters=filters, condition=condition)

@@ -2,11 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import librosa
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float32, Int32, Real, Shaped
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.recording import RATES
 
 ArrayLike = jax.Array | np.ndarray
 
@@ -27,6 +29,50 @@ def finite_audio(x: Shaped[ArrayLike, "batch samples"], length: int) -> Float32[
             f"{np.sum(~np.isfinite(x))} samples are not finite numbers: give audio without NaN and infinity"
         )
     return x
+
+
+def voiced_audio(
+    x: Shaped[ArrayLike, "batch samples"], mel: Float32[Array, "batch bands frames"], period: int, hop: int
+) -> Float32[Array, "batch samples"]:
+    """Audio (B, L) for mels (B, bands, frames), L a multiple of `period` and at most frames * `hop`; UserError else."""
+    x = _array(x, "audio").astype(jnp.float32)
+    longest = mel.shape[2] * hop
+    if x.ndim != 2 or len(x) != len(mel) or not 0 < x.shape[1] <= longest or x.shape[1] % period:
+        multiple = f", a multiple of {period}" if period > 1 else ""
+        raise UserError(
+            f"mels {mel.shape} go with audio ({len(mel)}, L), L from 1 to {longest}{multiple}; got {x.shape}"
+        )
+    return x
+
+
+def mel_like(
+    mel: Shaped[ArrayLike, "batch bands frames"] | None, n_mels: int
+) -> Float32[Array, "batch {n_mels} frames"] | None:
+    """Mels (B, n_mels, frames) as float32; None for a network without; UserError for anything else."""
+    if not n_mels:
+        if mel is not None:
+            raise UserError("this model is no vocoder: it takes no mel spectrograms; leave them out")
+        return None
+    if mel is None:
+        raise UserError(f"this model is a vocoder: give it mel spectrograms (B, {n_mels}, frames)")
+    mel = _array(mel, "mel spectrograms").astype(jnp.float32)
+    if mel.ndim != 3 or mel.shape[1] != n_mels or not mel.size:
+        raise UserError(f"this vocoder takes mel spectrograms (B, {n_mels}, frames); got {mel.shape}")
+    return mel
+
+
+def resampled(
+    audio: Shaped[ArrayLike, "*clips samples"], rate: int, sample_rate: int
+) -> Float32[np.ndarray, "*clips resampled"]:
+    """Audio (..., n) of a rate (Hz) as float32 at `sample_rate`; UserError for what is no audio or no rate."""
+    array = np.asarray(audio)
+    if array.ndim not in (1, 2) or not array.size or not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"audio is real numbers (n,) or (B, n), -1 to 1; got {array.dtype} {array.shape}")
+    if not np.all(np.isfinite(array)):
+        raise UserError(f"{np.sum(~np.isfinite(array))} samples are not finite numbers: give audio without them")
+    if isinstance(rate, bool) or not isinstance(rate, int | np.integer) or not RATES[0] <= rate <= RATES[1]:
+        raise UserError(f"the sample rate is {rate!r}; give whole Hz between {RATES[0]:,} and {RATES[1]:,}")
+    return librosa.resample(array.astype(np.float32), orig_sr=rate, target_sr=sample_rate)
 
 
 def steps_like(t: Shaped[ArrayLike, " {batch}"], batch: int, num_steps: int) -> Real[Array, " {batch}"]:

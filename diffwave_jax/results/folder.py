@@ -38,11 +38,11 @@ def missing(folder: Path, records: Sequence[Mapping]) -> list[Mapping]:
       UserError: a clip is there that something else made.
     """
     found = clips_in(folder)
-    return [record for record in records if not _is_done(found.get(record["index"]), record)]
+    return [record for record in records if not is_done(found.get(record["index"]), record)]
 
 
-def _is_done(path: Path | None, record: Mapping) -> bool:
-    """Whether `record` made the clip at `path`, and it is whole."""
+def is_done(path: Path | None, record: Mapping) -> bool:
+    """Whether `record` made the clip at `path`, and it is whole; UserError where something else made it."""
     if path is None:
         return False
     _check_same(path, record)

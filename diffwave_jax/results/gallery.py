@@ -50,11 +50,11 @@ def _environment() -> jinja2.Environment:
 
 def _clip(clip: wav.WavClip) -> dict:
     """What the template shows of a clip."""
-    digit = clip.record.get("digit")
+    digit, title = clip.record.get("digit"), clip.record.get("title")
     name = clip.path.stem.split("_")[0]
     return {
         "file": clip.path.name,
-        "name": f"Clip {name}" if digit is None else f"Clip {name}, digit {digit}",
+        "name": title or (f"Clip {name}" if digit is None else f"Clip {name}, digit {digit}"),
         "seconds": len(clip.audio) / clip.sample_rate,
         "kilohertz": clip.sample_rate / 2000,
         "image": base64.b64encode(mel_png(clip.audio, clip.sample_rate)).decode(),
@@ -65,7 +65,7 @@ def _clip(clip: wav.WavClip) -> dict:
 
 def _settings(record: Mapping) -> dict[str, str]:
     """A record's settings in words, without those that are unset or in the heading."""
-    hidden = ("index", "digit", OUT_OF_RANGE)
+    hidden = ("index", "digit", "title", OUT_OF_RANGE)
     shown = {name: value for name, value in record.items() if name not in hidden and value is not None}
     words = {True: "yes", False: "no"}
     return {

@@ -170,10 +170,16 @@ def read_prime(path: Path, sample_rate: int, length: int) -> np.ndarray:
     return found.samples
 
 
-def _found(path: Path, seconds: float) -> recording.Recording:
+def read_whole_recording(path: Path, sample_rate: int) -> np.ndarray:
+    """Any recording, up to an hour of it, mono and resampled, (n,) float32; see `read_recording`."""
+    found = _found(path, None)
+    return librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=sample_rate)
+
+
+def _found(path: Path, seconds: float | None) -> recording.Recording:
     """What a file holds of audio that should last no more than so many seconds; what is odd about it is logged."""
     try:
-        found = recording.read(path, seconds + SPARE_SECONDS)
+        found = recording.read(path, None if seconds is None else seconds + SPARE_SECONDS)
     except recording.CorruptClipError as error:
         raise UserError(f"{path} cannot be read as audio ({error}): give a WAV file") from error
     for remark in found.remarks:

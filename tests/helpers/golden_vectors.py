@@ -65,3 +65,15 @@ def golden_generator(tag: str, beta: np.ndarray | None = None) -> Generator:
     if beta is not None:
         config.diffusion.update(num_steps=len(beta), beta_min=float(beta[0]), beta_max=float(beta[-1]))
     return Generator(config, golden_weights(tag))
+
+
+def golden_vocoder(tag: str) -> Generator:
+    """A vocoder as a loaded model, with the front end, the diffusion and the sampler of its original."""
+    config = default_config()
+    config.model = MODELS[tag]
+    config.data.update(length=1024, sample_rate=22050)
+    config.diffusion.update(num_steps=50, beta_max=0.05)
+    is_lmnt = tag == "vocoder_lmnt_tiny"
+    config.mel.update(kind="lmnt", fmin=20.0, fmax=0.0) if is_lmnt else config.mel.update(kind="tacotron")
+    config.sample.update(sampler="fast", clamp=1.0 if is_lmnt else 0.0)
+    return Generator(config, golden_weights(tag))
