@@ -3,6 +3,7 @@
 python sample.py --n 16 --digit 7 --guidance 1.5 --out sevens     sixteen sevens
 python sample.py --interpolate 3 8 --n 9 --out between            from seed 3's first clip to seed 8's
 python sample.py --denoise noisy.wav --step 25 --out clean        a recording without its noise
+python sample.py --vocode voice.wav --pretrained diffwave_ljspeech --out copies     through its mel spectrogram
 python sample.py --checkpoint RUN --prime start.wav --seconds 4   of an autoregressive model: how it goes on
 """
 
