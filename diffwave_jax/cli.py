@@ -2,9 +2,11 @@
 
 import argparse
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -111,6 +113,12 @@ def spelled(words: Sequence[str], found: str, meant: str) -> list[str]:
     end = list(words).index("--") if "--" in words else len(words)
     options = (word.partition("=") if word.startswith("--") else ("", "", word) for word in words[:end])
     return ["".join((name[:2] + name[2:].replace(found, meant), *rest)) for name, *rest in options] + list(words[end:])
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The running command with other arguments, as one would type it."""
+    name = Path(sys.argv[0]).name
+    return " ".join([f"python {name}" if name.endswith(".py") else name, shlex.join(arguments)]).strip()
 
 
 def guard(main: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import diffwave_jax
-from diffwave_jax import cli
+from diffwave_jax import cli, hub
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.doing import doing, telling
 from diffwave_jax.errors import UserError, printable
@@ -51,6 +51,8 @@ def load(options: argparse.Namespace) -> Model:
     doing("loading the model")
     if options.checkpoint:
         return diffwave_jax.load(options.checkpoint)
+    if options.pretrained and hub.is_address(options.pretrained):
+        return diffwave_jax.load(options.pretrained)
     with cli.DownloadBar() as bar:
         return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
 
@@ -160,7 +162,7 @@ def settings_of(options: argparse.Namespace, config, start: int | None = None) -
 
 def output_of(options: argparse.Namespace) -> OutputOptions:
     """How the clips are put into the folder."""
-    return OutputOptions(normalize=options.normalize, overwrite=options.overwrite)
+    return OutputOptions(normalize=options.normalize, overwrite=options.overwrite, command=options.command)
 
 
 def tell(report: FolderReport) -> None:
@@ -248,6 +250,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--step", type=int, help="where --denoise starts, the noisier the higher (25); where --interpolate mixes (50)"
     )
     options = parser.parse_args(arguments)
+    options.command = cli.command_line(arguments)
     if options.batch_size is not None and (options.denoise or options.interpolate or options.vocode):
         parser.error("--batch-size is for clips from noise; leave it out")
     if options.step is not None and not (options.denoise or options.interpolate):

@@ -12,11 +12,13 @@ from ml_collections import config_flags
 
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
+from diffwave_jax.config import to_dict
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.doing import telling
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.training.loop import Run
 from diffwave_jax.training.tensorboard import TensorBoard
+from diffwave_jax.training.tracker import LIBRARIES, Tracker
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "The experiment: the name of a config that comes along, or a file.", lock_config=True
@@ -30,6 +32,13 @@ NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator:
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is, from 0.")
 PARTNER_TIMEOUT = flags.DEFINE_integer(
     "partner_timeout", 100, "One of many processes: seconds without a sign of life from another before this one ends."
+)
+
+REPORT_TO = flags.DEFINE_enum(
+    "report_to",
+    None,
+    LIBRARIES,
+    "Log to Weights & Biases (wandb) or trackio too; TensorBoard's files are always written.",
 )
 
 
@@ -46,6 +55,8 @@ def main(_):
             print(f"workdir: {printable(workdir)}", flush=True)
             console = cli.Console(config.train.num_steps)
             listeners, tell = [console, TensorBoard(workdir / "tensorboard")], telling(console.doing)
+            if REPORT_TO.value:
+                listeners.append(Tracker(REPORT_TO.value, workdir.name, to_dict(config)))
         with tell:
             Run(config, workdir, listeners).train()
 

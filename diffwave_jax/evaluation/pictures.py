@@ -1,5 +1,6 @@
 """A picture of an evaluation: what the clips look like, what they are heard as, and where they lie among real ones."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,23 @@ from diffwave_jax.results.spectrogram import RANGE_DB, mel_decibels
 NUM_COLUMNS = 12
 
 
-def save_picture(path: Path, clips: Clips, heard: Recognition, reference: Reference, recogniser: Recogniser) -> None:
-    """Writes a PNG of three parts.
+def save_picture(
+    path: Path, clips: Clips, heard: Recognition, reference: Reference, recogniser: Recogniser, *, title: str
+) -> None:
+    """Writes a PNG of three parts under a title.
 
     Left: mel spectrograms, one row a class as heard, from the surest on the left to the least sure on the right.
     Top right: how often each class that was asked for is heard as each; without labels, how often each is heard.
-    Bottom right: features of the clips among those of real test clips, on the latter's two principal axes.
+    Bottom right: features of the clips among those of real test clips, on the latter's two principal axes, each class
+    by its name.
     """
-    figure = Figure(figsize=(17, 9), layout="constrained")
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.9, 1))[0]
-    _draw_mels(left, clips, heard, recogniser)
+    chosen = [columns_by_confidence(heard.probabilities, label) for label in range(len(recogniser.classes))]
+    columns = max(len(row) for row in chosen)
+    width = 6.5 + 0.85 * columns  # inches: few clips leave no blank half
+    figure = Figure(figsize=(width, 9), layout="constrained")
+    figure.suptitle("\n".join(textwrap.fill(line, round(11 * width)) for line in title.splitlines()), fontsize=11)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(0.8 + 0.85 * columns, 5.7))[0]
+    _draw_mels(left, clips, heard, recogniser, chosen)
     top, bottom = right.subplots(2, 1)
     _draw_confusion(top, heard, clips.labels, recogniser.classes)
     _draw_projection(bottom, heard, reference, recogniser.classes)
@@ -42,14 +50,14 @@ def columns_by_confidence(probabilities: np.ndarray, label: int, num_columns: in
     return ordered[np.linspace(0, len(ordered) - 1, num_columns).round().astype(int)]
 
 
-def _draw_mels(figure, clips: Clips, heard: Recognition, recogniser: Recogniser) -> None:
-    figure.suptitle("surest to least sure, one row a class as heard")
-    rows = figure.subplots(len(recogniser.classes), NUM_COLUMNS, squeeze=False)
+def _draw_mels(figure, clips: Clips, heard: Recognition, recogniser: Recogniser, chosen: list[np.ndarray]) -> None:
+    """One row a class, with a column for each clip chosen of it."""
+    figure.suptitle("as heard,\nsurest first", fontsize=10)
+    rows = figure.subplots(len(chosen), max(len(row) for row in chosen), squeeze=False)
     probabilities = heard.probabilities
     for label, name in enumerate(recogniser.classes):
         rows[label, 0].set_ylabel(name, rotation=0, ha="right", va="center")
-        chosen = columns_by_confidence(probabilities, label)
-        for axes, index in zip(rows[label], chosen, strict=False):
+        for axes, index in zip(rows[label], chosen[label], strict=False):
             levels = mel_decibels(clips.audio[index], recogniser.sample_rate)
             axes.imshow(levels, origin="lower", aspect="auto", cmap="magma", vmin=-RANGE_DB, vmax=0)
             axes.set_title(f"{probabilities[index, label]:.2f}", fontsize=7, pad=1)
@@ -83,9 +91,14 @@ def _draw_projection(axes: Axes, heard: Recognition, reference: Reference, class
     colours = np.linspace(0, 1, len(classes))
     for recognition, name, style in (
         (real, "real test clips", {"marker": "o", "alpha": 0.25, "s": 30}),
-        (heard, "these clips", {"marker": "x", "alpha": 0.8, "s": 12, "linewidths": 0.8}),
+        (heard, "these clips", {"marker": "x", "alpha": 0.9, "s": 36, "linewidths": 1.3}),
     ):
         points, said = axis.transform(recognition.features), recognition.logits.argmax(axis=1)
         axes.scatter(*points.T, c=colours[said], cmap="tab10", vmin=0, vmax=1, label=name, **style)
+    points, said = axis.transform(real.features), real.logits.argmax(axis=1)
+    box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+    for label in np.unique(said):
+        place = np.median(points[said == label], axis=0)
+        axes.text(*place, classes[label], ha="center", va="center", fontsize=8, bbox=box)
     axes.legend(loc="best", fontsize=8)
-    axes.set(title="features, colour: class as heard", xticks=[], yticks=[])
+    axes.set(title="features; names and colours: class as heard", xticks=[], yticks=[])

@@ -34,20 +34,22 @@ class EvaluationReport:
       description: of the clips, the reference, the classifier and the protocol, by name.
       rows: {set of clips: {metric: score}}; the sets are the real clips, then the evaluated ones.
       warnings: what the reader of the scores must know, in lines.
+      published: whether the papers' figures, which are of SC09, may stand beside these scores.
     """
 
     description: Mapping[str, str | int | float]
     rows: Mapping[str, Mapping[str, Score]]
     warnings: Sequence[str] = ()
+    published: bool = False
 
     def to_dict(self) -> dict:
-        """Plain data: the description, the warnings, every score and the published figures."""
+        """Plain data: the description, the warnings, every score and, where they belong, the published figures."""
         scores = {
             name: {metric: dataclasses.asdict(score) for metric, score in row.items()}
             for name, row in self.rows.items()
         }
-        published = {"source": PUBLISHED_SOURCE, **PUBLISHED}
-        return {**self.description, "warnings": list(self.warnings), "scores": scores, "published": published}
+        published = {"published": {"source": PUBLISHED_SOURCE, **PUBLISHED}} if self.published else {}
+        return {**self.description, "warnings": list(self.warnings), "scores": scores, **published}
 
     def table(self) -> str:
         """Lines of text, one a set of clips, with half the width of 95 % intervals; then the published figures."""
@@ -55,10 +57,16 @@ class EvaluationReport:
         lines += [f"warning: {printable(warning)}" for warning in self.warnings]
         lines += ["", _line("", COLUMNS.values())]
         lines += [_line(name, [_cell(row.get(metric)) for metric in COLUMNS]) for name, row in self.rows.items()]
-        lines += ["", f"published ({PUBLISHED_SOURCE})"]
-        for name, row in PUBLISHED.items():
-            lines.append(_line(name, [_number(row[metric]) if metric in row else "" for metric in COLUMNS]))
+        if self.published:
+            lines += ["", f"published ({PUBLISHED_SOURCE})"]
+            for name, row in PUBLISHED.items():
+                lines.append(_line(name, [_number(row[metric]) if metric in row else "" for metric in COLUMNS]))
         return "\n".join(line.rstrip() for line in lines)
+
+
+def in_one_line(row: Mapping[str, Score]) -> str:
+    """A row's scores, each with its name."""
+    return ", ".join(f"{COLUMNS[metric]} {_cell(row[metric])}" for metric in COLUMNS if metric in row)
 
 
 def _line(name, cells) -> str:

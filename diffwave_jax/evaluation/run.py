@@ -9,11 +9,13 @@ from diffwave_jax.evaluation.clips import Clips
 from diffwave_jax.evaluation.pictures import save_picture
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.evaluation.reference import Reference
-from diffwave_jax.evaluation.report import EvaluationReport
+from diffwave_jax.evaluation.report import EvaluationReport, in_one_line
 from diffwave_jax.evaluation.scores import Scorer
 from diffwave_jax.files import complete, make_folder
 
 TABLE, DATA, PICTURE = "evaluation.txt", "evaluation.json", "evaluation.png"
+SC09 = "sc09"  # the reference that the papers' figures are of
+FEW = "\nread the warnings in evaluation.txt before these scores"
 
 
 def evaluate(
@@ -53,8 +55,10 @@ def evaluate(
         "protocol": protocol,
         "heard as": ", ".join(f"{name} {count}" for name, count in zip(recogniser.classes, said, strict=True)),
     }
-    report = EvaluationReport(description, rows, [*clips.remarks, *_few(*heard.features.shape)])
-    save_picture(folder / PICTURE, clips, heard, reference, recogniser)
+    warnings = [*clips.remarks, *_few(*heard.features.shape)]
+    report = EvaluationReport(description, rows, warnings, published=reference.name == SC09)
+    title = f"{len(clips.audio)} clips: {in_one_line(rows['these clips'])}"
+    save_picture(folder / PICTURE, clips, heard, reference, recogniser, title=f"{title}{FEW if warnings else ''}")
     for name, text in ((DATA, json.dumps(report.to_dict(), indent=2)), (TABLE, report.table())):
         with complete(folder / name) as partial:
             partial.write_text(text + "\n")

@@ -28,10 +28,12 @@ class OutputOptions:
     Attributes:
       normalize: scale each clip to a peak of 0.95.
       overwrite: remove the clips that are there, once nothing is wrong with what is asked for.
+      command: the command line that asks for them, which the gallery shows.
     """
 
     normalize: bool = False
     overwrite: bool = False
+    command: str | None = None
 
 
 AS_THEY_ARE = OutputOptions()
@@ -100,7 +102,7 @@ def generate_into(
         told = None if on_progress is None else on_step  # a chain that tells of its steps waits for each
         for indices, audio in generator.clips(list(wanted), settings, batch_size=batch_size, on_step=told):
             _write(folder, generator, [wanted[index] for index in indices], audio)
-    return _finish(folder, generator, n, list(wanted))
+    return _finish(folder, generator, n, list(wanted), options.command)
 
 
 def save_into(
@@ -134,7 +136,7 @@ def save_into(
         _clear(folder)
     indices = [int(record["index"]) for record in wanted]
     _write(folder, generator, wanted, audio[indices])
-    return _finish(folder, generator, n, indices)
+    return _finish(folder, generator, n, indices, options.command)
 
 
 def _make_ready(folder: Path) -> None:
@@ -166,7 +168,7 @@ def _write(folder: Path, generator: LoadedModel, records: Sequence[Mapping], aud
         clips_folder.write_clip(folder, record, clip, generator.sample_rate)
 
 
-def _finish(folder: Path, generator: LoadedModel, n: int, made: Sequence[int]) -> FolderReport:
+def _finish(folder: Path, generator: LoadedModel, n: int, made: Sequence[int], command: str | None) -> FolderReport:
     """Picture, gallery and report, by the first host, once every host has written its clips.
 
     What counts is in the folder now: somebody may have removed clips meanwhile.
@@ -176,10 +178,15 @@ def _finish(folder: Path, generator: LoadedModel, n: int, made: Sequence[int]) -
     if paths and jax.process_index() == 0:
         doing("drawing pictures")
         write_grid(folder / PICTURE, [wav.read(path) for path in list(paths.values())[:MOST]])
-        write_gallery(folder, list(paths.values()), f"Clips from a {generator.config.model.name} model", PICTURE)
+        write_gallery(folder, list(paths.values()), _title(generator), PICTURE, command)
     clipped = [count for path in paths.values() if (count := clips_folder.out_of_range(wav.read_record(path)))]
     there = sum(index in paths for index in made)
     return FolderReport(len(paths), there, len(clipped), sum(clipped), folder / page_name(1))
+
+
+def _title(generator: LoadedModel) -> str:
+    name, size = generator.config.model.name, f"{generator.num_parameters / 1e6:.2g} M weights"
+    return f"Clips of {name} {generator.fingerprint}: {size}, {generator.sample_rate} Hz"
 
 
 def _wait_for_all(what: str) -> None:

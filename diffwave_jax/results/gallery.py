@@ -14,7 +14,9 @@ from diffwave_jax.results.spectrogram import mel_png
 PER_PAGE = 100
 
 
-def write_gallery(folder: Path, paths: Sequence[Path], title: str, picture: str | None = None) -> None:
+def write_gallery(
+    folder: Path, paths: Sequence[Path], title: str, picture: str | None = None, command: str | None = None
+) -> None:
     """Writes the gallery of the clips at `paths`, which lie in `folder`, 100 to a page.
 
     Args:
@@ -22,13 +24,16 @@ def write_gallery(folder: Path, paths: Sequence[Path], title: str, picture: str 
       paths: WAV files in that folder.
       title: the page's heading.
       picture: file name of a picture of the clips in that folder, linked at the top.
+      command: the command line that makes these clips, to copy.
     """
     template = _environment().get_template("gallery.html")
     pages = [paths[start : start + PER_PAGE] for start in range(0, len(paths), PER_PAGE)]
     names = [page_name(number) for number in range(1, len(pages) + 1)]
+    shared = _shared([_settings(wav.read_record(path)) for path in paths])
+    about = {"title": title, "count": len(paths), "picture": picture, "command": command, "shared": shared}
     for number, page in enumerate(pages, start=1):
-        clips = [_clip(wav.read(path)) for path in page]
-        text = template.render(title=title, count=len(paths), clips=clips, picture=picture, pages=names, number=number)
+        clips = [_clip(wav.read(path), shared) for path in page]
+        text = template.render(**about, clips=clips, pages=names, number=number)
         with complete(folder / page_name(number)) as partial:
             partial.write_text(text, encoding="utf-8")
 
@@ -48,8 +53,14 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _clip(clip: wav.WavClip) -> dict:
-    """What the template shows of a clip."""
+def _shared(settings: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The settings that all clips have in common."""
+    first, *others = settings
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
+
+
+def _clip(clip: wav.WavClip, shared: Mapping[str, str]) -> dict:
+    """What the template shows of a clip, beside what all clips share."""
     digit, title = clip.record.get("digit"), clip.record.get("title")
     name = clip.path.stem.split("_")[0]
     return {
@@ -58,7 +69,7 @@ def _clip(clip: wav.WavClip) -> dict:
         "seconds": len(clip.audio) / clip.sample_rate,
         "kilohertz": clip.sample_rate / 2000,
         "image": base64.b64encode(mel_png(clip.audio, clip.sample_rate)).decode(),
-        "settings": _settings(clip.record),
+        "settings": {name: value for name, value in _settings(clip.record).items() if name not in shared},
         "out_of_range": out_of_range(clip.record),
     }
 

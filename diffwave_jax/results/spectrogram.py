@@ -24,6 +24,11 @@ def mel_decibels(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     return np.maximum(decibels - decibels.max(), -RANGE_DB)
 
 
+def mel_rows(hertz: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Where frequencies lie among the 80 rows of a mel spectrogram, 0 for the middle of the lowest."""
+    return np.array([_mel(one) for one in hertz]) / _mel(sample_rate / 2) * (N_MELS + 1) - 1
+
+
 @functools.cache
 def _mel_weights(sample_rate: int, window: int) -> np.ndarray:
     """(80, window // 2 + 1): triangles of equal area, evenly spaced on Slaney's mel scale (as librosa's `filters.mel`).

@@ -1,6 +1,7 @@
+import dataclasses
 import json
 
-from diffwave_jax.evaluation.report import EvaluationReport
+from diffwave_jax.evaluation.report import EvaluationReport, in_one_line
 from diffwave_jax.evaluation.scores import Score
 
 REPORT = EvaluationReport(
@@ -9,6 +10,7 @@ REPORT = EvaluationReport(
         "test clips": {"fid": Score(0.5, (0.25, 0.75)), "mis": Score(12345.6)},
         "these clips": {"fid": Score(123.45), "accuracy": Score(0.987, (0.98, 0.994))},
     },
+    published=True,
 )
 
 
@@ -35,6 +37,15 @@ def test_published_figures_of_table_5():
     assert line("DiffWave").split()[1:] == ["1.92", "5.26", "51.21", "0.68"]
     assert line("SaShiMi + DiffWave").split()[3:] == ["1.42", "5.94", "69.17", "0.59"]
     assert "arXiv 2202.09729" in line("published")
+
+
+def test_published_figures_stand_beside_scores_of_their_data_alone():
+    other = dataclasses.replace(REPORT, published=False)
+    assert "published" not in other.to_dict() and "arXiv" not in other.table()
+
+
+def test_scores_in_one_line():
+    assert in_one_line(REPORT.rows["these clips"]) == "FID 123.5, accuracy 0.99 ± 0.01"
 
 
 def test_plain_data_survives_json():

@@ -34,6 +34,10 @@ def test_writes_table_data_and_picture(tmp_path, recogniser, reference, real, no
     assert f"warning: {few}\n" in report.table()
     picture = matplotlib.image.imread(folder / PICTURE)
     assert picture.shape[0] > 500 and picture[..., :3].std() > 0.1
+    most = np.bincount(recogniser(audio).logits.argmax(axis=1)).max()
+    # As wide as the longest row of clips needs, so that few clips leave no blank half.
+    assert picture.shape[1] == pytest.approx(110 * (6.5 + 0.85 * min(12, most)), abs=1)
+    assert "published" not in data
 
 
 def test_columns_run_from_the_surest_to_the_least_sure():

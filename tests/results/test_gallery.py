@@ -62,12 +62,19 @@ def test_page_has_every_clip_with_its_settings(tmp_path):
     assert page.open == []
     assert [audio["src"] for audio in page.all("audio")] == [path.name for path in paths]
     assert "3 clips <of> a model" in page.text and "Clip 00002, digit 7" in page.text
-    assert [text for text in page.text if text in ("seed", "sampler", "dpm++", "eta")] == [
-        "seed",
-        "sampler",
-        "dpm++",
-    ] * 3
+    assert [text for text in page.text if text in ("seed", "sampler", "dpm++", "eta")] == ["seed", "sampler", "dpm++"]
     assert "2 samples out of range, clipped" in page.text and "1 sample out of range, clipped" in page.text
+
+
+def test_only_differences_stand_beside_each_clip(tmp_path):
+    paths = write_clips(tmp_path, 3)
+    record = wav.read_record(paths[1])
+    wav.write(paths[1], np.zeros(4000, np.int16), 8000, {**record, "seed": 5, "speaker": "theo"})
+    write_gallery(tmp_path, paths, "3 clips", command="diffwave-sample --seed 5 --digit 'a b'")
+    page = Page(tmp_path / "index.html")
+    words = [text for text in page.text if text in ("seed", "0", "5", "sampler", "theo")]
+    assert words == ["sampler", "seed", "0", "seed", "5", "theo", "seed", "0"]
+    assert "diffwave-sample --seed 5 --digit 'a b'" in page.text
 
 
 def test_page_serves_keyboards_and_screen_readers(tmp_path):
