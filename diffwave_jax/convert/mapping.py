@@ -95,7 +95,7 @@ def _sashimi_layers(config: SaShiMiConfig) -> list[tuple]:
 def _second_sashimi_table(config: SaShiMiConfig) -> tuple:
     """albertfgu/diffwave-sashimi: a layer holds an S4 block and a feed-forward block of ours."""
     names, table = layers(config), []
-    numbers = dict.fromkeys(("down", "center", "up"), 0)
+    numbers: dict[str, int] = dict.fromkeys(("down", "center", "up"), 0)
     for name, kind in names.items():
         if kind.block == "ff":
             continue

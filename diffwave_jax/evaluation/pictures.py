@@ -98,7 +98,7 @@ def _draw_projection(axes: Axes, heard: Recognition, reference: Reference, class
     points, said = axis.transform(real.features), real.logits.argmax(axis=1)
     box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
     for label in np.unique(said):
-        place = np.median(points[said == label], axis=0)
-        axes.text(*place, classes[label], ha="center", va="center", fontsize=8, bbox=box)
+        x, y = np.median(points[said == label], axis=0)
+        axes.text(x, y, classes[label], ha="center", va="center", fontsize=8, bbox=box)
     axes.legend(loc="best", fontsize=8)
     axes.set(title="features; names and colours: class as heard", xticks=[], yticks=[])

@@ -54,7 +54,7 @@ def _mark_seconds(axes: Axes, clip: WavClip) -> None:
     frames = axes.get_images()[0].get_size()[1]
     axes.set_xticks(marks / seconds * frames - 0.5, [f"{mark:.2g} s" for mark in marks], fontsize=6)
     for label, place in zip(axes.get_xticklabels(), ("left", "center", "right"), strict=True):
-        label.set_ha(place)
+        label.set_horizontalalignment(place)
 
 
 def _title(clip: WavClip) -> str:
