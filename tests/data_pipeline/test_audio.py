@@ -9,7 +9,7 @@ from tests.helpers.audio_files import RATE, tone
 
 def test_fit_cuts_and_pads_at_the_end():
     samples = np.arange(1, 11) / 32768
-    chex.assert_trees_all_equal(audio.fit(samples, DataSpec(length=4)), (np.arange(1, 5, dtype=np.int16), 0, 4))
+    chex.assert_trees_all_equal(tuple(audio.fit(samples, DataSpec(length=4))), (np.arange(1, 5, dtype=np.int16), 0, 4))
     padded, _, recorded = audio.fit(samples, DataSpec(length=12))
     chex.assert_trees_all_equal(padded, np.array([*range(1, 11), 0, 0], np.int16))
     assert recorded == 10

@@ -4,9 +4,10 @@ import chex
 import numpy as np
 import pytest
 
-from diffwave_jax.data import make_loader
+from diffwave_jax.data import make_loader, open_dataset
 from diffwave_jax.data.loader import shifted
 from diffwave_jax.errors import UserError
+from tests.helpers.audio_files import write_wav
 
 AUGMENTED = {"shift": 20, "gain": (0.5, 1.5)}
 
@@ -16,7 +17,7 @@ def take(loader, count):
 
 
 def joined(batches):
-    return {key: np.concatenate([batch[key] for batch in batches]) for key in ("audio", "label")}
+    return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
 
 
 def test_batches_are_float_audio_and_labels(ten_clips):
@@ -176,3 +177,15 @@ def test_a_batch_that_cannot_be_shared_is_an_error(ten_clips, batch_size, proces
     )
     with pytest.raises(UserError, match=wanted):
         make_loader(ten_clips, batch_size=batch_size, seed=0, process_count=processes)
+
+
+def test_what_is_recorded_moves_with_the_clip(tmp_path):
+    """A clip of 50 samples in 80, shifted by up to 40 either way: what counts ends where its last sample lies."""
+    write_wav(tmp_path / "clips" / "a.wav", np.full(50, 0.5), 8000, "FLOAT")
+    write_wav(tmp_path / "clips" / "b.wav", np.full(50, 0.5), 8000, "FLOAT")
+    data = {"source": "folder", "archive": str(tmp_path / "clips"), "data_dir": str(tmp_path / "prepared")}
+    dataset = open_dataset({**data, "sample_rate": 8000, "length": 80})
+    batch = joined(take(make_loader(dataset, batch_size=4, seed=0, shift=40), 10))
+    last = [1 + np.flatnonzero(audio)[-1] for audio in batch["audio"]]
+    np.testing.assert_array_equal(batch["recorded"], last)
+    assert len(set(last)) > 10 and max(last) == 80
