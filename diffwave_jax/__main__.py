@@ -1,9 +1,9 @@
-"""The commands without their scripts: python -m diffwave_jax sample|train|evaluate|convert [OPTIONS]."""
+"""The commands without their scripts: python -m diffwave_jax sample|train|evaluate|convert|demo [OPTIONS]."""
 
 import importlib
 import sys
 
-COMMANDS = ("sample", "train", "evaluate", "convert")
+COMMANDS = ("sample", "train", "evaluate", "convert", "demo")
 
 
 def main() -> None:

@@ -84,9 +84,15 @@ def test_what_the_wheel_says_of_itself(wheel):
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         said = email.message_from_bytes(archive.read(name))
         entry_points = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
-    assert {"gpu", "tpu", "test"} <= set(said.get_all("Provides-Extra", []))
+    assert {"gpu", "tpu", "hub", "demo", "test"} <= set(said.get_all("Provides-Extra", []))
     assert len(said.get_all("Project-URL", [])) >= 4
-    assert re.findall(r"^diffwave-(\w+) ", entry_points, re.MULTILINE) == ["convert", "evaluate", "sample", "train"]
+    assert re.findall(r"^diffwave-(\w+) ", entry_points, re.MULTILINE) == [
+        "convert",
+        "demo",
+        "evaluate",
+        "sample",
+        "train",
+    ]
     links = re.findall(r"\]\(([^)]+)\)", said.get_payload())
     assert links and all(link.startswith("https://") for link in links)
     required = {line for line in said.get_all("Requires-Dist", []) if 'extra == "test"' in line}

@@ -43,4 +43,4 @@ def test_no_such_config(name, said):
 def test_an_unknown_command():
     done = subprocess.run([sys.executable, "-m", "diffwave_jax", "smaple"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "error: no command is called 'smaple': there are sample, train, evaluate, convert\n"
+    assert done.stderr == "error: no command is called 'smaple': there are sample, train, evaluate, convert, demo\n"
