@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-import sample
 from diffwave_jax import checkpoint
+from diffwave_jax.commands import sample
 from diffwave_jax.config import to_dict
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.generator import Generator
