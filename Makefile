@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 FSDD ?= data/fsdd.tar.gz
 OUT ?= samples
+DOCS_VENV ?= .venv-docs
 NEWER_PYTHON ?= python3.13
 NEWER_VENV ?= .venv-newer
 NEWER_TESTS = 'pytest>=8.3' 'pytest-xdist>=3.6' 'hypothesis>=6.120' 'beartype>=0.23,<1'
 
-.PHONY: sample test test-newer torture lint digits gpu-check
+.PHONY: sample test test-newer torture lint docs digits gpu-check
 
 sample: $(VENV)/.run-time
 	$(VENV)/bin/python sample.py --n 16 --out $(OUT)
@@ -28,6 +29,10 @@ lint: $(VENV)/.test
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
 
+# The documentation as a site, in build/site; a warning is a failure.
+docs: $(DOCS_VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet --strict
+
 # Trains the bundled model again; see diffwave_jax/bundled/digits/README.md.
 digits: $(VENV)/.run-time
 	$(VENV)/bin/python train.py --config configs/digits.py --workdir runs/digits --config.data.archive=$(FSDD)
@@ -38,6 +43,11 @@ gpu-check:
 $(VENV)/.run-time: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(DOCS_VENV)/.docs: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --requirement requirements-docs.txt
 	touch $@
 
 $(NEWER_VENV)/.test: requirements.txt
