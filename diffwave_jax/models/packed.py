@@ -123,15 +123,19 @@ class _Packing:
 
     def _recurrence(self, constants: Recurrence) -> tuple[int, int]:
         """The place of a layer's constants, and the number of its states, with those that fill up the last lanes."""
-        used, heads = constants.a.real.shape
-        states = round_up(used, loops.LANES)
-        parts = np.zeros((heads, loops.PARTS, states), np.float32)
-        parts[:, 0, used:] = -1  # a state that fills up must not grow
-        for i, part in enumerate(part for pair in constants[:4] for part in pair):
-            parts[:, i, :used] = np.asarray(part).T
-        lanes = parts.reshape(heads, loops.PARTS, -1, loops.LANES).swapaxes(1, 2)
-        flat = [lanes.reshape(-1), np.asarray(constants.skip), np.asarray(constants.feedback)]
-        return self.weights(np.concatenate(flat)), states
+        packed = lanes(constants)
+        flat = [packed.reshape(-1), np.asarray(constants.skip), np.asarray(constants.feedback)]
+        return self.weights(np.concatenate(flat)), packed.shape[1] * loops.LANES
+
+
+def lanes(constants: Recurrence) -> np.ndarray:
+    """A layer's constants (heads, blocks, PARTS, LANES) float32, see `kernels.cpu.network.recur`."""
+    used, heads = constants.a.real.shape
+    parts = np.zeros((heads, loops.PARTS, round_up(used, loops.LANES)), np.float32)
+    parts[:, 0, used:] = -1  # a state that fills up must not grow
+    for i, part in enumerate(part for pair in constants[:4] for part in pair):
+        parts[:, i, :used] = np.asarray(part).T
+    return np.ascontiguousarray(parts.reshape(heads, loops.PARTS, -1, loops.LANES).swapaxes(1, 2))
 
 
 def _kernel(layer) -> np.ndarray:

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import jax
@@ -144,6 +145,21 @@ def test_endless_output_is_the_clip_going_on(small, monkeypatch):
     stream = small.stream(2, seed=1)
     pieces = [small.code.decode(next(stream).tokens) for _ in range(3)]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1), clips)
+
+
+def test_endless_output_takes_no_more_memory_as_it_goes_on(small, monkeypatch):
+    monkeypatch.setattr("diffwave_jax.generation.autoregressive_generator.CHUNK", 16)
+    stream = small.stream(2, seed=1)
+    tracemalloc.start()
+    try:
+        held = []
+        for _ in range(3):
+            for _ in range(30):
+                next(stream)
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held[2] - held[1] < 8 * 2 * 30 * 16  # all tokens and log-probabilities of the last 30 pieces would be more
 
 
 def test_steps_and_convolution_give_the_same_likelihood(small):
