@@ -67,13 +67,16 @@ def data_section() -> ConfigDict:
     """Where the clips come from and how they are cut."""
     return ConfigDict(
         {
-            "source": "speech_commands",  # or "folder": any folder of audio files
-            "archive": "",  # a folder or .tar.gz; empty downloads Speech Commands v0.02
+            "source": "speech_commands",  # or "folder": any folder of audio files; or "ljspeech"
+            "archive": "",  # a folder or .tar.gz; empty downloads Speech Commands v0.02 or LJ Speech
             "data_dir": "",  # where prepared clips are kept; empty for the user's cache folder
             "classes": DIGITS,
             "speakers": (),  # names of the speakers that labels tell apart, in order; as many as model.n_speakers
             "sample_rate": 16000,
             "length": 16000,  # samples of a clip
+            "whole": False,  # keep recordings whole; of a vocoder's, a random part of `length` is taken each time
+            "mel_of": "crop",  # or "recording": a vocoder's mel of each part, or cut out of the whole recording's
+            "mels": "",  # a folder with another system's mel of each recording, NAME.npy for NAME.wav
             "trim_db": 0.0,  # cut leading and trailing parts this far below the peak; 0 leaves them
             "rms": 0.0,  # scale clips to this RMS where their peak allows; 0 leaves them
             "fade": 0,  # fade clips in and out over this many samples; 0 leaves their ends

@@ -29,6 +29,8 @@ class Kind:
       filters: options of `librosa.filters.mel`.
       scaled: divide magnitudes by the window's norm.
       compress: magnitudes to values.
+      expand: values back to magnitudes, none below `FLOOR`.
+      decibels: of a difference of 1 between values.
       lowest: the smallest value.
       highest: the largest value, None where the filters set it.
     """
@@ -37,6 +39,8 @@ class Kind:
     filters: dict
     scaled: bool
     compress: Callable[[np.ndarray], np.ndarray]
+    expand: Callable[[np.ndarray], np.ndarray]
+    decibels: float
     lowest: float
     highest: float | None
 
@@ -45,13 +49,17 @@ def _decibels(magnitude: np.ndarray) -> np.ndarray:
     return np.clip((20 * np.log10(np.maximum(magnitude, FLOOR)) - 20 + 100) / 100, 0, 1)
 
 
+def _from_decibels(values: np.ndarray) -> np.ndarray:
+    return 10 ** ((100 * values - 100 + 20) / 20)
+
+
 def _natural(magnitude: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(magnitude, FLOOR))
 
 
 KINDS = {
-    "lmnt": Kind("decibels from 0 to 1", {"htk": True, "norm": None}, True, _decibels, 0.0, 1.0),
-    "tacotron": Kind("natural logarithms", {}, False, _natural, float(np.log(FLOOR)), None),
+    "lmnt": Kind("decibels from 0 to 1", {"htk": True, "norm": None}, True, _decibels, _from_decibels, 100.0, 0.0, 1.0),
+    "tacotron": Kind("natural logarithms", {}, False, _natural, np.exp, 20 / np.log(10), float(np.log(FLOOR)), None),
 }
 
 
@@ -123,9 +131,37 @@ class MelFrontEnd:
         spectrum = librosa.stft(
             samples, n_fft=self.n_fft, hop_length=self.hop, win_length=self.window, center=False, dtype=np.complex128
         )
-        kind = KINDS[self.kind]
-        norm = np.sqrt(np.sum(np.square(self._window))) if kind.scaled else 1.0
-        return kind.compress(self.filters @ (np.abs(spectrum) / norm))
+        return KINDS[self.kind].compress(self.filters @ (np.abs(spectrum) / self._norm))
+
+    def griffin_lim(
+        self, mel: Float[np.ndarray, "bands frames"], samples: int, iterations: int = 60
+    ) -> Float32[np.ndarray, " {samples}"]:
+        """Audio of a mel by Griffin and Lim's method (1984): what can be had without a network.
+
+        Args:
+          mel: (bands, frames), of this front end.
+          samples: how many are wanted.
+          iterations: of the method, with librosa's momentum.
+        """
+        magnitude = librosa.util.nnls(self.filters, KINDS[self.kind].expand(np.asarray(mel, np.float64)))
+        audio = librosa.griffinlim(
+            magnitude * self._norm,
+            n_iter=iterations,
+            hop_length=self.hop,
+            win_length=self.window,
+            n_fft=self.n_fft,
+            length=samples,
+            random_state=0,
+        )
+        return audio.astype(np.float32)
+
+    def distance(self, first: Float[np.ndarray, "bands frames"], second: Float[np.ndarray, "bands frames"]) -> float:
+        """The mean absolute difference of two mels of this front end, dB."""
+        return KINDS[self.kind].decibels * float(np.mean(np.abs(first - second)))
+
+    @property
+    def _norm(self) -> float:
+        return float(np.sqrt(np.sum(np.square(self._window)))) if KINDS[self.kind].scaled else 1.0
 
     @property
     def _window(self) -> Float64[np.ndarray, " window"]:

@@ -16,7 +16,7 @@ class Fitted(NamedTuple):
     """One clip of the right length.
 
     Attributes:
-      samples: int16 `(spec.length,)`.
+      samples: int16 `(spec.length,)`, of a recording that is kept whole as many as it has.
       clipped: how many of them lay outside [-1, 1] and were clipped.
       recorded: how many come from the recording; zeros follow.
     """
@@ -39,14 +39,15 @@ def fit(samples: np.ndarray, spec: DataSpec) -> Fitted:
     """Trims, cuts, levels, fades and zero-pads float audio `(n,)` as a spec says."""
     if spec.trim_db:
         samples = trim(samples, spec)
-    samples = samples[: spec.length]
+    samples = samples if spec.whole else samples[: spec.length]
     if spec.rms:
         samples = level(samples, spec.rms)
     if spec.fade:
         samples = fade(samples, spec.fade)
     clipped = int(np.count_nonzero(np.abs(samples) > 1))
     samples = np.clip(np.round(samples * SCALE), -SCALE, SCALE - 1).astype(np.int16)
-    return Fitted(np.pad(samples, (0, spec.length - len(samples))), clipped, len(samples))
+    room = 0 if spec.whole else spec.length - len(samples)
+    return Fitted(np.pad(samples, (0, room)), clipped, len(samples))
 
 
 def trim(samples: np.ndarray, spec: DataSpec) -> np.ndarray:

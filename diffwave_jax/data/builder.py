@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffwave_jax.data import audio, folder, speech_commands
+from diffwave_jax.data import audio, folder, ljspeech, speech_commands
 from diffwave_jax.data.archive import open_files
 from diffwave_jax.data.report import CLIPPED_CLIP, Report
 from diffwave_jax.data.spec import DataSpec
@@ -47,7 +47,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     Args:
       spec: the clips wanted; SC09 at its own rate for None.
       progress: called with (clips done, clips in all).
-      on_download: called with (bytes done, bytes in all) while Speech Commands is downloaded.
+      on_download: called with (bytes done, bytes in all) while the data is downloaded.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -79,7 +79,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
-            "audio": tfds.features.Tensor(shape=(self._spec.length,), dtype=np.int16, encoding="bytes"),
+            "audio": tfds.features.Tensor(shape=self._shape, dtype=np.int16, encoding="bytes"),
             "label": tfds.features.ClassLabel(),
             "speaker": tfds.features.Text(),
             "name": tfds.features.Text(),
@@ -89,9 +89,13 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             builder=self, description=self.description, features=tfds.features.FeaturesDict(features)
         )
 
+    @property
+    def _shape(self) -> tuple[int | None]:
+        return (None if self._spec.whole else self._spec.length,)
+
     def _split_generators(self, _: tfds.download.DownloadManager) -> dict[str, Iterator]:
         spec, report = self._spec, self._report
-        archive = spec.path or speech_commands.fetch(spec.cache / "downloads", self._on_download)
+        archive = spec.path or self.source.fetch(spec.cache / "downloads", self._on_download)
         files = open_files(archive, lambda name: self.source.wanted(name, spec), self._scratch)
         classes, splits, remarks = self.source.find(files, spec)
         report.classes, report.skipped, report.notes = list(classes), files.left_out, [*files.remarks, *remarks]
@@ -136,7 +140,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         elif found.remark:
             report.remarks[clip.name] = found.remark
         report.sizes[split] = report.sizes.get(split, 0) + len(found.clips)
-        report.samples += self._spec.length * len(found.clips)
+        report.samples += sum(len(fitted.samples) for fitted in found.clips)
         report.clipped += found.clipped
         self._done += 1
         if self._progress:
@@ -168,6 +172,14 @@ class AudioFolder(ClipBuilder):
     name = "audio_folder"
     description = "Clips of audio files, of one length and sample rate."
     source = folder
+
+
+class LJSpeech(ClipBuilder):
+    """The LJ Speech data set."""
+
+    name = "lj_speech"
+    description = "One reader's English utterances (Ito and Johnson 2017). Public domain."
+    source = ljspeech
 
 
 def _example(clip: ClipFile, label: int, fitted: audio.Fitted) -> dict:

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from diffwave_jax.data.archive import content_key
 from diffwave_jax.data.audio import to_float
-from diffwave_jax.data.builder import SC09, UNPACKED, AudioFolder, ClipBuilder, Progress
+from diffwave_jax.data.builder import SC09, UNPACKED, AudioFolder, ClipBuilder, LJSpeech, Progress
 from diffwave_jax.data.folder import UNLABELLED
 from diffwave_jax.data.report import Report
 from diffwave_jax.data.spec import DataSpec
@@ -27,14 +27,14 @@ from diffwave_jax.errors import UserError, printable
 from diffwave_jax.files import cannot_write, make_folder, writing
 from diffwave_jax.models import labels
 
-BUILDERS = {"speech_commands": SC09, "folder": AudioFolder}
+BUILDERS = {"speech_commands": SC09, "folder": AudioFolder, "ljspeech": LJSpeech}
 FORMAT = 3  # of what is kept: preparations of before are not looked at
 
 _log = logging.getLogger(__name__)
 
 
 class Dataset:
-    """Clips of one split, all of one length.
+    """Clips of one split, all of one length, or recordings kept whole.
 
     Attributes:
       sample_rate: in Hz.
@@ -83,12 +83,19 @@ class Dataset:
         `recorded` counts the samples before the zeros that fill up a shorter clip. Labels are classes, or with
         `speakers` what `diffwave_jax.models.labels` says; UserError for another speaker.
         """
-        with self._damage_named():
-            clips = self._records.__getitems__([int(index) for index in indices])
+        clips = self._read(indices)
         audio = np.array([clip["audio"] for clip in clips], np.int16).reshape(-1, self.length)
         label = np.array([self._label(clip) for clip in clips], np.int32)
         recorded = np.array([clip["recorded"] for clip in clips], np.int32)
         return {"audio": to_float(audio), "label": label, "recorded": recorded}
+
+    def recordings(self, indices: Sequence[int]) -> list[tuple[np.ndarray, str]]:
+        """Several clips as int16 samples (n,), of as many lengths if they were kept whole, and their files' names."""
+        return [(clip["audio"], _text(clip["name"])) for clip in self._read(indices)]
+
+    def _read(self, indices: Sequence[int]) -> Sequence[dict]:
+        with self._damage_named():
+            return self._records.__getitems__([int(index) for index in indices])
 
     def _label(self, clip: dict) -> int:
         if not self.speakers:
@@ -201,8 +208,12 @@ def _key(spec: DataSpec, builder_class: type[ClipBuilder]) -> str:
     """Names a preparation: another one for another archive, length, rate, ..."""
     content = content_key(spec.path, lambda name: builder_class.source.wanted(name, spec)) if spec.path else "download"
     shaping = dataclasses.asdict(spec) | {"archive": content, "data_dir": None, "format": FORMAT}
+    if spec.whole:
+        shaping["length"] = None  # what is cut from recordings is no part of the preparation
+    else:
+        del shaping["whole"]
     digest = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
-    return f"{spec.source}-{spec.sample_rate}hz-{spec.length}-{digest[:16]}"
+    return f"{spec.source}-{spec.sample_rate}hz-{'whole' if spec.whole else spec.length}-{digest[:16]}"
 
 
 def _clear(folder: Path, builder_class: type[ClipBuilder]) -> None:

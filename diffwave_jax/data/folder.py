@@ -63,7 +63,8 @@ def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
 
     Raises `CorruptClipError` where it cannot be read.
     """
-    seconds = None if spec.trim_db or spec.windows else spec.length / spec.sample_rate + SPARE_SECONDS
+    everything = spec.trim_db or spec.windows or spec.whole
+    seconds = None if everything else spec.length / spec.sample_rate + SPARE_SECONDS
     found = recording.read(clip.path, seconds)
     samples = librosa.resample(found.samples, orig_sr=found.sample_rate, target_sr=spec.sample_rate)
     return samples, found.remarks

@@ -7,6 +7,7 @@ from typing import cast
 import grain
 import numpy as np
 
+from diffwave_jax.data.crops import Crops
 from diffwave_jax.data.dataset import Dataset
 from diffwave_jax.errors import UserError
 
@@ -26,6 +27,7 @@ def make_loader(
     num_epochs: int | None = None,
     shuffle: bool = True,
     prefetch: int = 4,
+    crops: Crops | None = None,
 ) -> "Loader":
     """Iterates over the clips of `Dataset.read`, B = batch_size / processes at a time.
 
@@ -45,6 +47,7 @@ def make_loader(
       num_epochs: endless if `None`; otherwise the last batch may be smaller.
       shuffle: in a new order each epoch; otherwise in the data's own.
       prefetch: batches made ahead, in threads.
+      crops: of the clips, to be given with their mels, "mel": float32 (B, frames, bands), in place of the clips.
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(
@@ -54,7 +57,7 @@ def make_loader(
     order = grain.MapDataset.range(len(dataset)).seed(seed)
     if shuffle:
         order = order.shuffle()
-    read = _ReadClips(dataset, order.repeat(num_epochs), seed, shift, (gain[0], gain[1]))
+    read = _ReadClips(dataset, order.repeat(num_epochs), seed, shift, (gain[0], gain[1]), crops)
     return Loader(read, batch_size, (process_index, process_count), prefetch)
 
 
@@ -110,11 +113,19 @@ class _ReadClips:
       dataset: the clips.
       order: the index of the clip at each place.
       seed, shift, gain: of the augmentation.
+      crops: where each place of the stream has another part of its clip; None for whole clips.
     """
 
     def __init__(
-        self, dataset: Dataset, order: grain.MapDataset[int], seed: int, shift: int, gain: tuple[float, float]
+        self,
+        dataset: Dataset,
+        order: grain.MapDataset[int],
+        seed: int,
+        shift: int,
+        gain: tuple[float, float],
+        crops: Crops | None = None,
     ):
+        self._crops = crops
         self._dataset = dataset
         self._order = order
         self._seed = seed
@@ -130,7 +141,10 @@ class _ReadClips:
         return self._dataset.fingerprint
 
     def __call__(self, places: range) -> dict[str, np.ndarray]:
-        batch = self._dataset.read([cast(int, self._order[place]) for place in places])
+        indices = [cast(int, self._order[place]) for place in places]
+        if self._crops is not None:
+            return self._crops.read(indices, [(self._seed, place) for place in places])
+        batch = self._dataset.read(indices)
         if self._shift or self._gain != (1.0, 1.0):
             for row, place in enumerate(places):
                 audio, offset = self._augment(batch["audio"][row], place)

@@ -10,7 +10,7 @@ from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 from diffwave_jax.recording import RATES
 
-SOURCES = ("speech_commands", "folder")
+SOURCES = ("speech_commands", "folder", "ljspeech")
 MAX_LENGTH = 2**26  # samples, 23 minutes at 48 kHz; as much as is read of a file
 
 
@@ -19,10 +19,11 @@ class DataSpec:
     """The clips wanted: where they come from and how each is cut.
 
     Attributes:
-      archive: a folder, or a tar or zip archive; `None` for a download of Speech Commands v0.02.
-      source: `"speech_commands"` (the official layout and lists) or `"folder"` (any audio files).
+      archive: a folder, or a tar or zip archive; `None` for a download of Speech Commands v0.02 or LJ Speech.
+      source: `"speech_commands"` (the official layout and lists), `"folder"` (any audio files) or `"ljspeech"`.
       sample_rate: in Hz, 1,000 to 1,000,000.
       length: samples per clip, at most 2^26; longer clips are cut, shorter ones zero-padded, both at the end.
+      whole: keep recordings whole, whatever their length; `length` is then what training cuts from them.
       trim_db: leading and trailing sound this many dB under the clip's peak is cut away; 0 keeps all.
       rms: root mean square every clip is scaled to, as far as its peak allows; 0 keeps the level.
       fade: samples over which every clip fades in and out, so that no trimmed or padded end is a click; 0 for not at
@@ -37,6 +38,7 @@ class DataSpec:
     source: str = "speech_commands"
     sample_rate: int = 16000
     length: int = 16000
+    whole: bool = False
     trim_db: float = 0.0
     rms: float = 0.0
     fade: int = 0
@@ -60,6 +62,7 @@ class DataSpec:
         _check(len(set(self.classes)) == len(self.classes) > 0, "classes", self.classes, "distinct words")
         _check(isinstance(self.windows, bool), "windows", self.windows, "True or False")
         _check(self.source == "folder" or not self.windows, "windows", self.windows, "False but for source 'folder'")
+        _check(not (self.windows and self.whole), "whole", self.whole, "False where files are cut into windows")
         _check(not (self.windows and self.trim_db), "trim_db", self.trim_db, "0 where files are cut into windows")
         _check(bool(self.archive) or self.source != "folder", "archive", self.archive, "a folder of audio")
 

@@ -6,16 +6,15 @@ Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from filelock import FileLock
 
 from diffwave_jax import recording
 from diffwave_jax.data.listing import Files
+from diffwave_jax.data.published import Published
 from diffwave_jax.data.spec import DataSpec
 from diffwave_jax.data.splits import LISTS, ClipFile, Splits, is_list, read_list, split_by_lists
 from diffwave_jax.digits import DIGITS
-from diffwave_jax.download import OnProgress, Unreachable, download, sha256
+from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError
-from diffwave_jax.files import make_folder
 
 URL = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
 SIZE = 2_428_923_189  # bytes
@@ -35,21 +34,7 @@ def fetch(folder: Path, on_download: OnProgress | None = None) -> Path:
     Raises:
       UserError: it cannot be had, or is not the published file.
     """
-    make_folder(folder)
-    target = folder / URL.rsplit("/", 1)[1]
-    with FileLock(folder / "lock"):
-        if not target.exists():
-            try:
-                download(URL, target, check=_check_download, on_progress=on_download, largest=SIZE)
-            except Unreachable as error:
-                raise UserError(f"{error}; fetch it another way, and give its path as data.archive") from error
-    return target
-
-
-def _check_download(part: Path) -> None:
-    size = part.stat().st_size
-    if (size, sha256(part)) != (SIZE, SHA256):
-        raise UserError(f"{URL} gave another file than the published one ({size:,} bytes), now removed; try again")
+    return Published(URL, SIZE, SHA256).fetch(folder, on_download)
 
 
 def wanted(name: str, spec: DataSpec) -> bool:

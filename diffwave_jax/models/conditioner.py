@@ -99,8 +99,12 @@ def mask(
     return jnp.where((jnp.arange(x.shape[1]) < count[:, None])[..., None], x, 0)
 
 
-def check(n_mels: int, upsample: tuple[int, ...]) -> None:
+def check(n_mels: int, upsample: tuple[int, ...], n_classes: int) -> None:
     """ValueError unless they describe a condition, or with no bands none."""
+    if n_mels and n_classes:
+        raise ValueError(
+            f"a network listens to a mel (n_mels {n_mels}) or to a label (n_classes {n_classes}), not both"
+        )
     if n_mels < 0:
         raise ValueError(f"n_mels must be at least 0, got {n_mels}")
     if not upsample or min(upsample) < 1:

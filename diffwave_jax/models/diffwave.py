@@ -71,7 +71,7 @@ class DiffWaveConfig:
                 raise ValueError(f"{field} must be at least 0, got {getattr(self, field)}")
         labels.check(self.n_classes, self.n_speakers)
         check_widths(self.step_widths)
-        conditioner.check(self.n_mels, self.upsample)
+        conditioner.check(self.n_mels, self.upsample, self.n_classes)
         check_dtype(self.dtype)
 
     @property

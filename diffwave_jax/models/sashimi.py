@@ -49,7 +49,7 @@ class SaShiMiConfig(BackboneConfig):
         if self.version not in (1, 2):
             raise ValueError(f"version must be 1 or 2, got {self.version}")
         check_widths(self.step_widths)
-        conditioner.check(self.n_mels, self.upsample)
+        conditioner.check(self.n_mels, self.upsample, self.n_classes)
         if self.n_mels and self.hop % self.period:
             raise ValueError(f"a mel frame lasts {self.hop} samples (upsample), no multiple of {self.period} (pool)")
 
@@ -99,6 +99,8 @@ class SaShiMi(Backbone):
       config: its size.
       rngs: source of the initial values.
     """
+
+    config: SaShiMiConfig
 
     def __init__(self, config: SaShiMiConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffwave_jax.data import Dataset, make_loader, open_dataset
+from diffwave_jax.data.crops import Crops
 from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.step import shardings
@@ -58,6 +59,7 @@ class Feed:
             process_count=jax.process_count(),
             shift=config.data.shift,
             gain=config.data.gain,
+            crops=Crops.from_config(config, self.dataset),
         )
 
     def next(self, stop: bool = False) -> Batch:
@@ -85,12 +87,15 @@ def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:
     They are its first 64 or as many more as fill whole training batches, from the start again where it has fewer.
     """
     dataset = open_dataset(config.data, "validation")
+    crops = Crops.from_config(config, dataset)
     size, prepare = config.train.batch_size, make_task(config).prepare
     share, process = size // jax.process_count(), jax.process_index()
     batches = []
     for start in range(0, VALIDATION_CLIPS, size):
         places = start + share * process + np.arange(share)
-        batches.append(global_batch(prepare(dataset.read(places % len(dataset))), mesh, start=start))
+        indices = places % len(dataset)
+        clips = dataset.read(indices) if crops is None else crops.read(indices, [(0, index) for index in indices])
+        batches.append(global_batch(prepare(clips), mesh, start=start))
     return batches
 
 

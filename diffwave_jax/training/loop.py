@@ -190,6 +190,8 @@ class Run:
         with self._meter.paused():
             clips = preview.clips(_averaged(state))
         if np.all(np.isfinite(clips)):
+            if scores := preview.scores(clips):
+                self._listeners.scalars(step, scores)
             self._listeners.clips(step, clips, self.config.data.sample_rate)
         else:
             self._listeners.message(f"the clips of step {step} are not finite: they are left out of the log")

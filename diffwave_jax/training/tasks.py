@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import build, labels
+from diffwave_jax.models.conditioner import Condition
 from diffwave_jax.training.autoregression import AutoregressionTask
 from diffwave_jax.training.classification import ClassificationTask
 
@@ -24,8 +25,8 @@ class Task(Protocol):
     """The trainer's view of a task.
 
     A batch holds `audio (B, L)`, `label (B,)`, `index (B,)`, each clip's place in the global batch, and `stop (B,)`,
-    whether the process it comes from was asked to stop. Random numbers come from the key and the clip's place alone,
-    so they are the same however the batch is spread over devices.
+    whether the process it comes from was asked to stop; for a vocoder also `mel (B, frames, bands)`. Random numbers
+    come from the key and the clip's place alone, so they are the same however the batch is spread over devices.
     """
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -78,8 +79,8 @@ class DiffusionTask:
         return build(self._model, rngs=rngs)
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Audio and labels as they are."""
-        return {"audio": clips["audio"], "label": clips["label"]}
+        """Audio and labels as they are, and a vocoder's mels."""
+        return {name: clips[name] for name in ("audio", "label", "mel") if name in clips}
 
     def loss(self, network: nnx.Module, batch: Batch, key: jax.Array) -> tuple[jax.Array, Metrics]:
         """Noise-prediction error at random steps; see `Task.loss`."""
@@ -100,8 +101,12 @@ class DiffusionTask:
             label = jnp.where(hidden, self._no_label, batch["label"])
         x0 = self._signal_scale * batch["audio"]
 
+        heard = {}
+        if "mel" in batch:
+            heard["condition"] = network.condition(Condition(batch["mel"]), x0.shape[1])
+
         def predict_noise(x, t):
-            return self._diffusion.predicted_noise(network(x, t, label), x, t)
+            return self._diffusion.predicted_noise(network(x, t, label, **heard), x, t)
 
         losses = self._diffusion.loss(predict_noise, x0, t, noise, self._norm)
         weight = jnp.asarray(self._step_weight, losses.dtype)[t]

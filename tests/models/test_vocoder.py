@@ -137,6 +137,7 @@ def test_a_condition_is_given_where_there_is_one():
     ("fields", "match"),
     [
         ({"n_mels": -1}, "n_mels must be at least 0"),
+        ({"n_mels": 80, "n_classes": 10}, r"a mel \(n_mels 80\) or to a label \(n_classes 10\), not both"),
         ({"upsample": (16, 0)}, "upsample must be factors"),
         ({"step_widths": (127, 512, 512)}, "step_widths must be"),
         ({"name": "sashimi", "n_mels": 80, "upsample": (3, 5)}, "lasts 15 samples .* no multiple of 16"),
