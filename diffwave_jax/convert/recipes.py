@@ -8,7 +8,9 @@ from ml_collections import ConfigDict
 from diffwave_jax.convert.infer import LMNT_DIFFWAVE, SECOND_SASHIMI, Layout
 from diffwave_jax.convert.original_config import GU, LMNT, PHILSYN, OriginalConfig, diffusion_fields
 from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.errors import UserError
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES
+from diffwave_jax.mel import KINDS
 
 VOCODER_RATE = 22050  # of all the originals
 FIRST_BAND = 20.0  # of lmnt's, Hz
@@ -34,7 +36,7 @@ def sections(layout: Layout, model: Mapping, original: OriginalConfig) -> dict[s
         rate = original.whole_or(VOCODER_RATE, "sample_rate", "sampling_rate")
         found |= {"data": {"source": "folder", "sample_rate": rate, "classes": (), "length": model["length"]}}
     if is_vocoder:
-        found |= {"mel": _lmnt_mel(original) if layout is LMNT_DIFFWAVE else _tacotron_mel(model, original)}
+        found |= {"mel": _lmnt_mel(model, original) if layout is LMNT_DIFFWAVE else _tacotron_mel(model, original)}
         if found["diffusion"]["num_steps"] in (50, 200):  # those that the paper has six steps for
             found["sample"] = found.get("sample", {}) | {"sampler": "fast"}
     return found
@@ -48,9 +50,17 @@ def _lmnt_training(original: OriginalConfig) -> dict:
     return {"loss": "l1", "batch_size": max(1, original.whole_or(16, "batch_size"))}
 
 
-def _lmnt_mel(original: OriginalConfig) -> dict:
-    hop = original.whole_or(256, "hop_samples")
-    n_fft = original.whole_or(1024, "n_fft")
+def _lmnt_mel(model: Mapping, original: OriginalConfig) -> dict:
+    """Others keep lmnt's network and its tensors' names, but not its mels: their files do not say which."""
+    kind = original.values.get("mel_kind", "lmnt" if original.system == LMNT else None)
+    if kind not in KINDS:
+        raise UserError(
+            "the file has lmnt's tensors without its `params`, so nothing says which mels it takes; give --config with "
+            f'"mel_kind", one of {", ".join(KINDS)}, beside T, beta_0 and beta_T'
+        )
+    if kind != "lmnt":
+        return _tacotron_mel(model, original)
+    hop, n_fft = original.whole_or(256, "hop_samples"), original.whole_or(1024, "n_fft")
     return {"kind": "lmnt", "n_fft": n_fft, "hop": hop, "window": 4 * hop, "fmin": FIRST_BAND, "fmax": 0.0}
 
 

@@ -196,6 +196,17 @@ def test_what_no_original_has(tmp_path, change):
         write_torch(tmp_path / "x.pt", dataclasses.replace(contents_of("gu"), model=MODELS["gu"] | change))
 
 
+def test_lmnts_network_of_others_does_not_say_its_mels(tmp_path):
+    write_torch(tmp_path / "x.pt", contents_of("lmnt"))
+    torch.save(torch.load(tmp_path / "x.pt", weights_only=True)["model"], tmp_path / "bare.pt")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(SCHEDULE_JSON))
+    with pytest.raises(UserError, match="nothing says which mels it takes; give --config"):
+        read_torch(tmp_path / "bare.pt", config=config, dilation_cycle=2)
+    config.write_text(json.dumps(SCHEDULE_JSON | {"mel_kind": "tacotron"}))
+    assert read_torch(tmp_path / "bare.pt", config=config, dilation_cycle=2).sections["mel"]["fmax"] == 8000
+
+
 def test_lmnts_gates_and_skips_find_their_places():
     by_name = {tensor.torch_name: tensor for tensor in mapping.tensors(MODELS["lmnt"])}
     dilated = np.arange(8 * 4 * 3).reshape(8, 4, 3)  # (out, in, tap): theirs begins with the sigmoid's half
