@@ -111,7 +111,8 @@ def _read_autoregressive(
         step=step,
         recognised=("autoregressive SaShiMi", *converted.said, *found.said, step_said),
     )
-    if found.optimizer is None or not optimizer:
+    untrained = isinstance(found.optimizer, dict) and not found.optimizer.get("state")
+    if found.optimizer is None or untrained or not optimizer:
         return contents
     if converted.corrected:
         left = "its kernels were given their stage's length, so without the optimizer's state"
