@@ -56,7 +56,7 @@ class DiffusionTask:
     def __init__(self, config: ConfigDict):
         self._model = config.model
         if "n_speakers" not in config.model:
-            raise UserError(f"train.task is diffusion but model.name is {config.model.name!r}: set the task that suits it")
+            raise UserError(f"train.task is diffusion but model.name is {config.model.name!r}: set its own task")
         self._no_label = labels.count(config.model.n_classes, config.model.n_speakers)
         self._diffusion = Diffusion.from_config(config.diffusion)
         self._signal_scale = config.diffusion.signal_scale
