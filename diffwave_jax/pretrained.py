@@ -95,7 +95,7 @@ def load_pretrained(name: str = BUNDLED, *, on_progress: OnProgress | None = Non
 
     Args:
       name: a name of `list_pretrained`, by default that of the model that comes with the package; or `hf://owner/name`
-        for a diffusion model on the Hugging Face Hub, with `@revision` or without (extra `hub`).
+        for a model on the Hugging Face Hub, with `@revision` or without (extra `hub`).
       on_progress: called with the bytes done and the bytes in all while a model is downloaded.
 
     Raises:

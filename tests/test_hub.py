@@ -128,4 +128,4 @@ def test_the_list():
     assert [model.name for model in models] == ["digits", *pretrained.RELEASED]
     assert str(models[0]).startswith("digits: a spoken digit of your choice") and "CC BY-SA 4.0" in str(models[0])
     assert models[0].weights == diffwave_jax.load_pretrained().num_parameters
-    assert all(model.sample_rate in (8000, 16000) for model in models)
+    assert {model.sample_rate for model in models} == {8000, 16000, 22050}

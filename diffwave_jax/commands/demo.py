@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import diffwave_jax
-from diffwave_jax import cli, hub
+from diffwave_jax import cli
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.loading import Model
 
@@ -37,11 +37,9 @@ def load(options: argparse.Namespace) -> tuple[Model, list[str]]:
         return diffwave_jax.load(options.checkpoint), ["--checkpoint", str(options.checkpoint)]
     if not options.pretrained:
         return diffwave_jax.load_pretrained(), []
-    source = ["--pretrained", options.pretrained]
-    if hub.is_address(options.pretrained):
-        return diffwave_jax.load(options.pretrained), source
     with cli.DownloadBar() as bar:
-        return diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show), source
+        model = diffwave_jax.load_pretrained(options.pretrained, on_progress=bar.show)
+    return model, ["--pretrained", options.pretrained]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import diffwave_jax
-from diffwave_jax import cli, hub
+from diffwave_jax import cli
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.doing import doing, telling
 from diffwave_jax.errors import UserError, printable
@@ -51,8 +51,6 @@ def load(options: argparse.Namespace) -> Model:
     doing("loading the model")
     if options.checkpoint:
         return diffwave_jax.load(options.checkpoint)
-    if options.pretrained and hub.is_address(options.pretrained):
-        return diffwave_jax.load(options.pretrained)
     with cli.DownloadBar() as bar:
         return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
 
