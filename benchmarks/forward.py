@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.models import DiffWave, DiffWaveConfig, SaShiMi, SaShiMiConfig, weights
 from diffwave_jax.models.compiling import jit
 
@@ -33,6 +34,7 @@ OWN_LENGTHS = (LENGTH, LENGTH // 4, LENGTH // 16)  # l_max of SaShiMi's stages w
 def main() -> None:
     """Prints the figures."""
     arguments = _parse()
+    keep_freed_memory()  # as the scripts do
     if arguments.only_kernels:
         _only_kernels(arguments.repeats)
         return
@@ -54,8 +56,8 @@ def _parse() -> argparse.Namespace:
 
 def forwards(repeats: int) -> None:
     """Both networks' forward, beside the plain product and beside their own products."""
-    diffwave, diffwave_products = _forward(DiffWave(DiffWaveConfig(), rngs=nnx.Rngs(0)))
-    sashimi, sashimi_products = _forward(SaShiMi(SaShiMiConfig(), rngs=nnx.Rngs(0)))
+    diffwave, diffwave_products = network_forward(DiffWave(DiffWaveConfig(), rngs=nnx.Rngs(0)))
+    sashimi, sashimi_products = network_forward(SaShiMi(SaShiMiConfig(), rngs=nnx.Rngs(0)))
     products = collections.Counter(diffwave_products) + collections.Counter(sashimi_products)
     flop = sum(_flop(*p) for p in diffwave_products)
     times = round(flop / (2 * math.prod(PLAIN)))
@@ -124,7 +126,7 @@ def best_times(calls: dict, repeats: int) -> dict:
     return best
 
 
-def _forward(network: DiffWave | SaShiMi) -> tuple[tuple[Callable, tuple], list[tuple]]:
+def network_forward(network: DiffWave | SaShiMi) -> tuple[tuple[Callable, tuple], list[tuple]]:
     """The call of a forward with its filters given, and its products."""
     graph, values = weights.split(network)
     filters = jax.jit(lambda values: weights.merge(graph, values).filters())(values)

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what a training step frees for the next step."""
+"""The C library's allocator, told to keep what one step of training or sampling frees for the next step."""
 
 import ctypes
 import sys

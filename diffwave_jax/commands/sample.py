@@ -258,4 +258,5 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def command() -> None:
     """Runs on the process's command line."""
+    keep_freed_memory()
     sys.exit(cli.guard(main, parse(sys.argv[1:])))
