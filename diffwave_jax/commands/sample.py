@@ -16,6 +16,7 @@ from pathlib import Path
 
 import diffwave_jax
 from diffwave_jax import cli
+from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.doing import doing, telling
 from diffwave_jax.errors import UserError, printable
