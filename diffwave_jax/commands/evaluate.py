@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import diffwave_jax
 from diffwave_jax import cli
+from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.data import open_dataset
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation import likelihood, metrics
@@ -164,4 +165,5 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def command() -> None:
     """Runs on the process's command line."""
+    keep_freed_memory()
     sys.exit(cli.guard(main, parse(sys.argv[1:])))
