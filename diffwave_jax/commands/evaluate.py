@@ -20,9 +20,8 @@ from tqdm import tqdm
 import diffwave_jax
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
-from diffwave_jax.data import open_dataset
 from diffwave_jax.errors import UserError
-from diffwave_jax.evaluation import likelihood, metrics
+from diffwave_jax.evaluation import metrics
 from diffwave_jax.evaluation.clips import Clips, draw_clips, read_folder, sample_clips
 from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
@@ -100,6 +99,9 @@ def load_model(options: argparse.Namespace) -> Model:
 
 def judge_recordings(options: argparse.Namespace) -> None:
     """Prints and writes the likelihood of the test split of the data that the model was trained on, or of --archive."""
+    from diffwave_jax.data import open_dataset  # brings TFDS, which other evaluations need not wait for
+    from diffwave_jax.evaluation import likelihood
+
     model = load_model(options)
     if not isinstance(model, AutoregressiveGenerator):
         raise UserError(

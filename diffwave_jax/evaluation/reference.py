@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from diffwave_jax.data import DataSpec, open_dataset
+from diffwave_jax import data
 from diffwave_jax.data.archive import content_key
+from diffwave_jax.data.spec import DataSpec
 from diffwave_jax.download import OnProgress
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.evaluation.recognition import BUNDLED, Progress, Recogniser, Recognition
@@ -126,7 +127,7 @@ def _read(name: str, path: Path) -> Reference:
 def _hear(
     spec: DataSpec, split: str, recogniser: Recogniser, progress: Progress | None, on_download: OnProgress | None
 ) -> Heard:
-    dataset = open_dataset(dataclasses.asdict(spec), split, on_download=on_download)
+    dataset = data.open_dataset(dataclasses.asdict(spec), split, on_download=on_download)
     if dataset.classes != recogniser.classes:
         words = ", ".join(recogniser.classes)
         raise UserError(f"the reference {spec.archive} must have a folder of audio for each of {words}")
