@@ -83,7 +83,8 @@ class Crops:
             return part, self.front_end(part).T
         hop = self.front_end.hop
         frames, wanted, given = len(audio) // hop, self.length // hop, self._given(name, len(samples))
-        first = random.integers(max(0, min(frames, frames if given is None else len(given)) - wanted), endpoint=True)
+        last = min(frames, frames if given is None else len(given)) - wanted
+        first = int(random.integers(max(0, last), endpoint=True))
         part = audio[first * hop : first * hop + self.length]
         mel = self._within(audio, first, wanted) if given is None else given[first : first + wanted]
         silence = self.front_end.range[0]
