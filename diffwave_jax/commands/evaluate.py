@@ -5,6 +5,7 @@ python evaluate.py samples --reference sc09 --archive speech_commands_v0.02.tar.
 python evaluate.py --checkpoint runs/digits --n 1000
 python evaluate.py --checkpoint runs/sashimi_ar --n 10240 --rejection        leaves out what the model finds improbable
 python evaluate.py --checkpoint runs/sashimi_ar --nll                        bits a sample of the test split instead
+python evaluate.py --checkpoint runs/vocoder --copy recordings               a vocoder's copies, beside Griffin-Lim's
 
 The table is printed, and written with its data and a picture into --out.
 """
@@ -23,6 +24,7 @@ from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation import metrics
 from diffwave_jax.evaluation.clips import Clips, draw_clips, read_folder, sample_clips
+from diffwave_jax.evaluation.copying import CopyReport, evaluate_copies
 from diffwave_jax.evaluation.recognition import Recogniser, load_recogniser
 from diffwave_jax.evaluation.reference import load_reference
 from diffwave_jax.evaluation.rejection import rejected
@@ -37,7 +39,10 @@ TRAINED = Path("runs/classifier")  # where docs/evaluation.md trains the classif
 
 
 def main(options: argparse.Namespace) -> None:
-    """Gets the clips, scores them and prints the table; or judges recordings, with --nll."""
+    """Gets the clips, scores them and prints the table; or judges recordings, with --nll, or copies them."""
+    if options.copy:
+        print(copy_synthesis(options).table())
+        return
     if options.nll:
         judge_recordings(options)
         return
@@ -59,6 +64,15 @@ def main(options: argparse.Namespace) -> None:
             progress=progress,
         )
     print(report.table())
+
+
+def copy_synthesis(options: argparse.Namespace) -> CopyReport:
+    """How well a vocoder copies recordings."""
+    model, recogniser = load_model(options), load_recogniser(options.classifier)
+    if isinstance(model, AutoregressiveGenerator):
+        raise UserError("--copy is for vocoders: an autoregressive model takes no mel spectrograms")
+    with progress_bar("copying") as progress:
+        return evaluate_copies(model, options.copy, recogniser, options.out, options.seed, progress)
 
 
 def load_classifier(options: argparse.Namespace) -> Recogniser:
@@ -156,10 +170,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--resamples", type=resamples, default=200, help="of the bootstrap; 0 for no intervals (200)")
     parser.add_argument("--nll", action="store_true", help="judge the test split of the model's data instead")
     parser.add_argument("--rejection", action="store_true", help="keep the clips of middle likelihood, as the papers")
+    parser.add_argument("--copy", metavar="PATH", type=Path, help="recordings for a vocoder to copy: file or folder")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("evaluation"), help="for the results")
     options = parser.parse_args(arguments)
-    if options.folder and (options.nll or options.rejection):
-        parser.error("--nll and --rejection go with --checkpoint or --pretrained")
+    if options.folder and (options.nll or options.rejection or options.copy):
+        parser.error("--nll, --rejection and --copy go with --checkpoint or --pretrained")
     if options.nll and options.rejection:
         parser.error("--nll makes no clips that --rejection could leave out")
     return options
