@@ -14,6 +14,7 @@ from diffwave_jax.demo import work
 from diffwave_jax.errors import UserError
 from diffwave_jax.results import wav
 from tests.helpers.autoregressive import golden_generator
+from tests.helpers.golden_vectors import golden_vocoder
 from tests.helpers.tiny import tiny_generator
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -64,6 +65,14 @@ def test_an_autoregressive_model(tmp_path):
     np.testing.assert_array_equal(made.sound[1], wav.to_pcm(expected[0])[0])
 
 
+def test_a_vocoder(tmp_path):
+    model = golden_vocoder("vocoder_lmnt_tiny")
+    soundfile.write(tmp_path / "voice.wav", 0.1 * np.random.default_rng(0).standard_normal(2205), 22050)
+    made = work.vocode(model, [], str(tmp_path / "voice.wav"), nobody, sampler="ddim", steps=1, seed=0)
+    assert made.command == "diffwave-sample --vocode=voice.wav --sampler=ddim --steps=1 --seed=0"
+    assert made.sound[0] == 22050 and len(made.sound[1]) >= 2205
+
+
 def test_without_the_extra(monkeypatch, capsys):
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit):
@@ -78,7 +87,7 @@ def test_for_this_machine_alone():
 HEAR = """
 const play = HTMLMediaElement.prototype.play;
 HTMLMediaElement.prototype.play = function () {
-  this.addEventListener("ended", () => { window.heard = this.duration; });
+  for (const name of ["playing", "ended"]) this.addEventListener(name, () => { window.heard = this.duration; });
   return play.call(this);
 };
 """
@@ -119,7 +128,7 @@ def test_a_clip_is_made_and_played(served, browser):
     line = page.locator(".command textarea").first
     page.wait_for_function("element => element.value.includes('--n=1')", arg=line.element_handle(), timeout=60_000)
     assert line.input_value().startswith("diffwave-sample --n=1 --digit=zero --speaker=speaker0 --sampler=dpm++")
-    page.get_by_label("Play", exact=True).first.click()
+    page.get_by_label("Play", exact=True).and_(page.locator(":enabled")).first.click()
     page.wait_for_function("window.heard > 0.03", timeout=30_000)  # seconds: 256 samples at 8 kHz
     assert all(url.startswith((served, "data:", "blob:")) for url in asked)  # nobody else's server is asked
     page.close()

@@ -12,6 +12,7 @@ import diffwave_jax
 from diffwave_jax import hub, pretrained
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.model_card import model_card
+from tests.helpers.golden_vectors import golden_vocoder
 from tests.helpers.hub_server import COMMIT, TOKEN, HubServer
 from tests.helpers.tiny import tiny_generator
 
@@ -118,6 +119,9 @@ def test_no_extra_is_imported_unasked():
 def test_a_card_says_what_the_config_says(model, tmp_path):
     card = model_card(NAME, model.config, model.num_parameters)
     assert "256" in card and "8000 Hz" in card and "Speakers: speaker0, speaker1." in card and "license" not in card
+    vocoder = golden_vocoder("vocoder_lmnt_tiny")
+    card = model_card(NAME, vocoder.config, vocoder.num_parameters)
+    assert "audio of 80 mel bands at 22050 Hz" in card and "model.vocode(mel" in card
     (tmp_path / "evaluation.json").write_text("[]")
     with pytest.raises(UserError, match=r"no evaluation\.json that can be read"):
         model_card(NAME, model.config, 1, evaluation=tmp_path / "evaluation.json")

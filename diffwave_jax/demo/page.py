@@ -32,6 +32,9 @@ def page(model: Model, source: Sequence[str] = ()) -> gr.Blocks:
         if isinstance(model, AutoregressiveGenerator):
             _predict(model, source)
             return blocks
+        if model.config.model.n_mels:
+            _vocode(model, source)
+            return blocks
         with gr.Tab("Make a clip"):
             _generate(model, source)
         with gr.Tab("Between two clips"):
@@ -152,6 +155,21 @@ def _denoise(model: Generator, source: Sequence[str]) -> None:
         return work.denoise(model, source, path, int(step), _steps(progress))
 
     button.click(explained(make), [recording, step], outputs, show_progress_on=outputs[0], api_name="denoise")
+
+
+def _vocode(model: Generator, source: Sequence[str]) -> None:
+    with gr.Row():
+        with gr.Column():
+            recording = gr.Audio(label="a recording", type="filepath")
+            asked = {**_asked(model), "seed": _seed("seed", 0)}
+            button = gr.Button("Through the mel spectrogram", variant="primary")
+        with gr.Column():
+            outputs = _outputs()
+
+    def make(path, *values, progress=gr.Progress()):  # noqa: B008 - Gradio finds it there
+        return work.vocode(model, source, path, _steps(progress), **dict(zip(asked, values, strict=True)))
+
+    button.click(explained(make), [recording, *asked.values()], outputs, show_progress_on=outputs[0], api_name="vocode")
 
 
 def _predict(model: AutoregressiveGenerator, source: Sequence[str]) -> None:

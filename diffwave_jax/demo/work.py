@@ -64,6 +64,15 @@ def denoise(model: Generator, source: Sequence[str], path: str | None, step: int
     return shown(audio, model.sample_rate, command(source, denoise=Path(path).name, step=step))
 
 
+def vocode(model: Generator, source: Sequence[str], path: str | None, on_step: OnStep, **asked: Any) -> Made:
+    """A recording through its mel spectrogram, for a vocoder; `asked` are sampler, steps and seed."""
+    if not path:
+        raise UserError("no recording yet: upload one, or record it")
+    recording = wav.read_whole_recording(Path(path), model.sample_rate)
+    (audio,) = model.vocode(model.mel(recording, model.sample_rate), on_step=on_step, **asked)
+    return shown(audio, model.sample_rate, command(source, vocode=Path(path).name, **asked))
+
+
 def predict(
     model: AutoregressiveGenerator, source: Sequence[str], seconds: float, prime: str | None, on_step: OnStep, **asked
 ) -> Made:

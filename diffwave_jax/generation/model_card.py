@@ -32,6 +32,16 @@ METRICS = {
     "nearest": "nearest",
 }
 
+VOCODER_USE = """## Use
+
+```python
+import diffwave_jax  # with the extra hub
+
+model = diffwave_jax.load_pretrained("hf://{name}")
+mel = model.mel(audio, rate)  # of a recording (n,) at that rate
+copy = model.vocode(mel, seed=0)  # float32 at {sample_rate} Hz
+```"""
+
 
 def model_card(
     name: str, config: ConfigDict, num_parameters: int, *, evaluation: Path | None = None, licence: str | None = None
@@ -48,10 +58,11 @@ def model_card(
     Raises:
       UserError: the evaluation cannot be read.
     """
+    use = VOCODER_USE if config.model.get("n_mels") else USE
     parts = [
         _metadata(config.model.name, licence),
         f"# {name}\n\n{NETWORKS[config.model.name]}, for JAX: {_facts(config, num_parameters)}",
-        USE.format(name=name, length=config.model.length, sample_rate=config.data.sample_rate),
+        use.format(name=name, length=config.model.length, sample_rate=config.data.sample_rate),
         _training(config),
     ]
     if evaluation is not None:
@@ -67,7 +78,8 @@ def _metadata(network: str, licence: str | None) -> str:
 
 def _facts(config: ConfigDict, num_parameters: int) -> str:
     seconds = config.model.length / config.data.sample_rate
-    facts = [f"{num_parameters:,} weights, clips of {seconds:.2f} s at {config.data.sample_rate} Hz."]
+    makes = f"audio of {config.model.n_mels} mel bands" if config.model.get("n_mels") else f"clips of {seconds:.2f} s"
+    facts = [f"{num_parameters:,} weights, {makes} at {config.data.sample_rate} Hz."]
     if config.model.get("n_classes"):
         facts.append(f"Classes: {', '.join(class_names(config))}.")
     if config.model.get("n_speakers"):
