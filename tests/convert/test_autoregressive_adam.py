@@ -166,7 +166,7 @@ def test_version_4s_moments_follow_its_step_sizes(tmp_path):
         ([*GROUPS[:1], (INNER, 1e-3, 0.1), GROUPS[2]], {}, "other rates or decay than S4's recipes"),
         (GROUPS, {"lr": "x"}, "the optimizer's lr is 'x'"),
     ],
-    ids=str,
+    ids=["fewer", "betas", "rate", "decay", "text"],
 )
 def test_other_optimizers_are_refused(tmp_path, groups, settings, message):
     write_checkpoint(tmp_path / "model.pt", _saved("ar_s4v3_unet_tiny", groups, settings=settings.items()))
