@@ -6,7 +6,7 @@ from diffwave_jax.config import default_config, model_section
 def get_config():
     """The config, whole: what is not set here keeps its default of `diffwave_jax.config.default_config`."""
     config = default_config()
-    config.model = model_section("sashimi_ar", l_max=(16000, 4000, 1000))
+    config.model = model_section("sashimi_ar", n_layers=(8, 8, 8), l_max=(16000, 4000, 1000))
     config.train.task = "autoregression"
     config.train.num_steps = 1_100_000
     config.train.batch_size = 8

@@ -13,22 +13,22 @@ THRESHOLD = 1e-4  # a better loss is lower by this share (PyTorch's ReduceLROnPl
 
 
 class PlateauState(NamedTuple):
-    """Where the search for a better validation stands.
+    """Where the search for a better validation stands; in the order of the names, which is a checkpoint's.
 
     Attributes:
-      factor: float32 scalar, of the learning rate.
       best: float32 scalar, the lowest validation loss so far.
+      factor: float32 scalar, of the learning rate.
       worse: int32 scalar, validations since then.
     """
 
-    factor: jax.Array
     best: jax.Array
+    factor: jax.Array
     worse: jax.Array
 
 
 def initial() -> PlateauState:
     """Before the first validation."""
-    return PlateauState(jnp.float32(1), jnp.float32(jnp.inf), jnp.int32(0))
+    return PlateauState(best=jnp.float32(jnp.inf), factor=jnp.float32(1), worse=jnp.int32(0))
 
 
 def scale_by_plateau() -> optax.GradientTransformation:
@@ -56,9 +56,9 @@ def validated(optimizer: optax.OptState, loss: jax.Array, *, patience: int, drop
         worse = jnp.where(better, 0, state.worse + 1)
         drops = worse > patience
         return PlateauState(
-            jnp.where(drops, state.factor * drop, state.factor),
-            jnp.where(better, loss, state.best),
-            jnp.where(drops, 0, worse),
+            best=jnp.where(better, loss, state.best),
+            factor=jnp.where(drops, state.factor * drop, state.factor),
+            worse=jnp.where(drops, 0, worse),
         )
 
     return jax.tree.map(lambda part: after(part) if _is_plateau(part) else part, optimizer, is_leaf=_is_plateau)

@@ -1,13 +1,16 @@
 """Training of the originals' autoregressive checkpoints goes on as the originals' own programs would."""
 
 import functools
+import json
 from pathlib import Path
 
+import chex
 import jax
 import numpy as np
 import optax
 import pytest
 
+from configs import sashimi_ar
 from diffwave_jax import AutoregressiveGenerator, UserError, load
 from diffwave_jax.convert.autoregressive import convert, our_names
 from diffwave_jax.convert.autoregressive_adam import _kind
@@ -16,7 +19,10 @@ from diffwave_jax.convert.from_torch import read_torch
 from diffwave_jax.convert.ours import config_of
 from diffwave_jax.convert.torch_writer import write_checkpoint
 from diffwave_jax.models import weights
+from diffwave_jax.training.feed import data_mesh
 from diffwave_jax.training.optimizer import make_optimizer, resumed_adam
+from diffwave_jax.training.run_checkpoints import RunCheckpoints
+from diffwave_jax.training.step import init_state, shardings
 from diffwave_jax.training.tasks import make_task
 from tests.helpers.autoregressive import checkpoint
 from tests.helpers.torch_files import golden_folder
@@ -186,3 +192,31 @@ def test_each_stage_gets_its_length(tmp_path):
     np.testing.assert_allclose(
         model.logits(golden["x"].astype(np.int32))[:, -8:], golden["logits_last8"], rtol=0, atol=2e-5
     )
+
+
+def test_the_trainer_restores_the_converted_state(tmp_path):
+    """With moments, and a plateau that has seen no validation yet."""
+    write_checkpoint(tmp_path / "model.pt", _saved("ar_s4v3_unet_tiny", GROUPS))
+    convert_from_torch(tmp_path / "model.pt", tmp_path / "run")
+    contents = read_torch(tmp_path / "model.pt")
+    assert contents.adam is not None
+    config = config_of(contents)
+    optimizer, lines = make_optimizer(config.train), []
+    like = jax.eval_shape(lambda params: init_state(params, optimizer, 0.0), contents.weights)
+    with RunCheckpoints(tmp_path / "run", config, lines.append) as runs:
+        state = runs.restore(like, shardings(data_mesh())[0], lambda position: None)
+    assert state is not None and (int(state.step), lines) == (7, [])
+    chex.assert_trees_all_equal(state.params, contents.weights)
+    expected = resumed_adam(config.train, contents.weights, contents.adam.mu, contents.adam.nu, 7)
+    chex.assert_trees_all_equal(state.optimizer, expected)
+
+
+def test_the_papers_config_is_that_of_the_released_model():
+    """A converted SC09 model of version 3 goes on with it: every field of the network is the same."""
+    released = json.loads((_reference() / "ar_manifest.json").read_text())["s4v3_sc09"]["tensors"]
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in released.items()}
+    lengths = {"model.c_": 1000, "model.u_layers.0": 4000, "model.u_layers.1": 16000}
+    for name in (name for name in tensors if name.endswith(".L")):
+        tensors[name] = np.array(next(value for stage, value in lengths.items() if name.startswith(stage)))
+    found, config = convert(tensors).model, sashimi_ar.get_config().model.to_dict()
+    assert {name: config[name] for name in found} == found
