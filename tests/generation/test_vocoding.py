@@ -35,7 +35,7 @@ def close(found, expected, atol):
 def test_lmnts_six_steps_with_its_noise(lmnt):
     vectors = golden(LMNT)
     table = samplers.plan(lmnt.diffusion, "fast", clamp=1.0)
-    close(table.timestep, vectors["fast_steps"][::-1], 2e-5)  # float32 of up to 43 in the original
+    close(table.timestep, vectors["fast_steps"][::-1], 4e-6)  # (9e-7): float32 of up to 43 in the original
     state, mel = ChainState(vectors["sample_z"], np.zeros_like(vectors["sample_z"])), vectors["mel"][:2]
     for n in range(6):
         row = samplers.SamplerTable(*(jnp.float32(column[n]) for column in table))
@@ -43,7 +43,7 @@ def test_lmnts_six_steps_with_its_noise(lmnt):
         noise = vectors["fast_noise"][5 - n] if n < 5 else np.zeros_like(state.x)
         state = samplers.step(row, state, predicted, noise)
         if n == 0:
-            close(state.x, vectors["fast_after_first"], 5e-6)  # (6e-7)
+            close(state.x, vectors["fast_after_first"], 5e-6)  # (8e-7)
     close(state.x, vectors["fast_x0"], 5e-6)  # (1e-6)
 
 
@@ -56,21 +56,23 @@ def test_other_samplers_are_not_clamped(lmnt):
 @pytest.mark.parametrize("tag", [LMNT, SASHIMI])
 def test_padding_changes_nothing(tag, monkeypatch):
     model, mel = golden_vocoder(tag), mels(9) - (3 if tag == SASHIMI else 0)
-    padded = model.vocode(mel, seed=3)
+    padded = model.vocode(mel, seed=3, steps=3, sampler="ddim")  # which no clamp makes alike
     assert padded.shape == (2, 9 * 256) and vocoding.bucket(9) == 16
     monkeypatch.setattr(vocoding, "bucket", lambda frames: frames)
-    # Six steps of a network whose rounding differs by length; the noise of a clip is the same at any length.
-    close(golden_vocoder(tag).vocode(mel, seed=3), padded, 2e-4 if tag == SASHIMI else 1e-5)  # (2e-5, 1e-6)
+    # A network's rounding differs by length; the noise of a clip is the same at any length.
+    alone = golden_vocoder(tag).vocode(mel, seed=3, steps=3, sampler="ddim")
+    close(alone / np.abs(alone).max(), padded / np.abs(alone).max(), 1e-5)
 
 
 def test_tiles_change_nothing(monkeypatch):
     mel = mels(61)
-    whole = golden_vocoder(LMNT).vocode(mel, seed=3)
+    whole = golden_vocoder(LMNT).vocode(mel, seed=3, steps=3, sampler="ddim")
     monkeypatch.setattr(tiles, "FRAMES", 16)
     monkeypatch.setattr(tiles, "HALOS", 1)
     tiled = golden_vocoder(LMNT)
     assert vocoding.tiling(tiled.config) == tiles.Tiling(16, 3)
-    close(tiled.vocode(mel, seed=3), whole, 1e-5)  # (1e-6): sums in another order
+    found = tiled.vocode(mel, seed=3, steps=3, sampler="ddim")
+    close(found / np.abs(whole).max(), whole / np.abs(whole).max(), 1e-5)  # sums in another order
 
 
 def test_a_clip_depends_on_its_mel_alone(lmnt):

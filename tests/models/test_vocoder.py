@@ -55,7 +55,7 @@ def test_a_padded_batch_gives_what_its_clips_give_alone(tag, network, vectors):
     x = np.concatenate([x, np.full_like(x, 7)], axis=1)
     y = run(network, x, t, mel, np.array([4, 3]))
     # DiffWave to the last bits, SaShiMi to those of another length's FFT.
-    atol = {LMNT: 2e-6, SASHIMI: 1e-5}[tag]  # (5e-7, 2e-6)
+    atol = {LMNT: 4e-6, SASHIMI: 4e-6}[tag]  # (8e-7, 8e-7)
     for clip, frames in enumerate((4, 3)):
         own = slice(clip, clip + 1)
         alone = run(network, x[own, : frames * 256], t[own], mel[own, :, :frames])
@@ -66,14 +66,14 @@ def test_fractional_steps():
     network, vectors = golden_network(LMNT), golden(LMNT)
     y = run(network, vectors["x"], vectors["t_fractional"], vectors["mel"])
     close(y, vectors["y_fractional"], 5e-6)  # (8e-7)
-    close(network.embedding(jnp.asarray(vectors["t"])), vectors["embedding"], 1e-6)  # (2e-7)
+    close(network.embedding(jnp.asarray(vectors["t"])), vectors["embedding"], 3e-7)  # (6e-8)
 
 
 def test_upsampler():
     vectors = golden(LMNT)
     mel = jnp.swapaxes(jnp.asarray(vectors["upsampler_in"]), 1, 2)
     y = golden_network(LMNT).upsampler(Condition(mel), 1280)
-    close(y, np.swapaxes(vectors["upsampler_out"], 1, 2), 1e-6)  # (1e-7)
+    close(y, np.swapaxes(vectors["upsampler_out"], 1, 2), 1e-7)  # (7e-9)
 
 
 @pytest.mark.parametrize("length", ["long", "short"])
