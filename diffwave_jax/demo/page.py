@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr  # pyright: ignore[reportMissingImports]: of the extra `demo`
+from gradio.themes import Default  # pyright: ignore[reportMissingImports]
 
 from diffwave_jax.demo import work
 from diffwave_jax.errors import UserError
@@ -17,7 +18,7 @@ from diffwave_jax.generation.settings import LARGEST_SEED, Settings
 
 TITLE = "diffwave_jax"
 # The system's own fonts: the page asks nobody else's server for anything.
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+THEME = Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
 def page(model: Model, source: Sequence[str] = ()) -> gr.Blocks:
@@ -64,7 +65,10 @@ def explained(function: Callable) -> Callable:
 
 
 def _steps(progress: gr.Progress) -> Callable[[int, int], None]:
-    return lambda done, total: progress((done, total), desc="steps", unit="steps")
+    def show(done: int, total: int) -> None:
+        progress((done, total), desc="steps", unit="steps")
+
+    return show
 
 
 def _seed(label: str, value: int) -> gr.Number:
