@@ -77,10 +77,11 @@ def _seed(label: str, value: int) -> gr.Number:
 
 def _outputs() -> list:
     """Where a clip appears."""
+    clip = _clip()  # above the command, since a part appears where it is made
     line = gr.Textbox(
         label="the same on the command line", lines=2, interactive=False, buttons=["copy"], elem_classes="command"
     )
-    return [*_clip(), line]
+    return [*clip, line]
 
 
 def _clip() -> list:
