@@ -127,18 +127,28 @@ class Autoregression:
 
     def _program(self, shape: tuple[int, int], sharpened: bool) -> Callable:
         if (shape, sharpened) not in self._compiled:
-            specs = _specs(jax.eval_shape(lambda: self.start(shape[1])))
-            samples = P(None, "streams")
-            sharded = jax.shard_map(
-                partial(_advance, self._graph),
-                mesh=self._mesh,
-                in_specs=(P(), specs, samples, samples, P()),
-                out_specs=(specs, samples),
-                check_vma=False,
-            )
-            options = compiler_options(self._mesh)
-            self._compiled[shape, sharpened] = jax.jit(sharded, donate_argnums=1, compiler_options=options)
+            state = jax.eval_shape(lambda: self.start(shape[1]))
+            self._compiled[shape, sharpened] = program(self._mesh, self._graph, state)
         return self._compiled[shape, sharpened]
+
+
+def program(mesh: Mesh, graph: nnx.GraphDef, state: StageState) -> Callable:
+    """Jitted: from `(weights, constants), state, given, uniforms, sharpness` to the state after them and `Steps`.
+
+    Args:
+      mesh: the devices, along the axis "streams".
+      graph: the network's structure.
+      state: one such as it will get, or its shapes.
+    """
+    specs, samples = _specs(state), P(None, "streams")
+    sharded = jax.shard_map(
+        partial(_advance, graph),
+        mesh=mesh,
+        in_specs=(P(), specs, samples, samples, P()),
+        out_specs=(specs, samples),
+        check_vma=False,
+    )
+    return jax.jit(sharded, donate_argnums=1, compiler_options=compiler_options(mesh))
 
 
 def _specs(state: StageState) -> StageState:
