@@ -70,10 +70,7 @@ def small_checkpoints() -> dict[str, bytes]:
 def network_checkpoint() -> bytes:
     """A whole DiffWave that converts, in float16."""
     contents = random_contents(NETWORK, optimizer=False)
-    state = {
-        t.torch_name: torch.tensor(t.to_torch(np.asarray(contents.weights[t.name]))).half()
-        for t in mapping.tensors(NETWORK)
-    }
+    state = {t.torch_name: torch.tensor(t.to_torch(contents.weights)).half() for t in mapping.tensors(NETWORK)}
     return _saved({"model_state_dict": state, "steps": 7})
 
 
