@@ -18,6 +18,7 @@ CHECKED = (
     "diffwave_jax.generation.autoregressive_generator",
     "diffwave_jax.generation.chain",
     "diffwave_jax.generation.drawing",
+    "diffwave_jax.generation.diffusion_model",
     "diffwave_jax.generation.generator",
     "diffwave_jax.generation.inputs",
     "diffwave_jax.generation.samplers.schedule",

@@ -1,48 +1,31 @@
 """A trained diffusion model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
 import contextlib
-import functools
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Float32, Int, Integer, Real
-from ml_collections import ConfigDict
+from jaxtyping import Float, Float32
 
-from diffwave_jax.diffusion import Diffusion
-from diffwave_jax.doing import doing
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import vocoding
 from diffwave_jax.generation.batches import Job, OnStep, reverse
-from diffwave_jax.generation.chain import Chain, Network, clip_keys, start_noise
-from diffwave_jax.generation.choices import Choice, class_names, speaker_names
+from diffwave_jax.generation.chain import clip_keys, start_noise
+from diffwave_jax.generation.choices import class_names, speaker_names
+from diffwave_jax.generation.diffusion_model import DiffusionModel, table
 from diffwave_jax.generation.inputs import (
     ArrayLike,
-    audio_like,
     finite_audio,
-    labels_like,
-    mel_like,
     resampled,
-    steps_like,
-    voiced_audio,
 )
-from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
-from diffwave_jax.generation.samplers import SamplerTable, plan
+from diffwave_jax.generation.samplers import SamplerTable
 from diffwave_jax.generation.settings import Settings, check_count, check_seed
-from diffwave_jax.jax_settings import standard_jax
-from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, labels, model_config, weights
-from diffwave_jax.models.compiling import jit
-from diffwave_jax.models.conditioner import Condition
 
 DENOISE_STEP, MIX_STEP = 25, 50  # of 200: where a recording enters the chain, and where two clips are mixed
 
 
-class Generator(LoadedModel[Settings]):
-    """A network with its weights and its diffusion process.
+class Generator(DiffusionModel):
+    """A trained diffusion model: clips from noise, clips between others, recordings without noise, and vocoding.
 
     Args:
       config: the run's config.
@@ -51,13 +34,6 @@ class Generator(LoadedModel[Settings]):
     Raises:
       UserError: the weights are not those of the config's network, or it makes no clips.
     """
-
-    def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
-        if config.train.task != "diffusion":
-            raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
-        super().__init__(config, params)
-        self.diffusion = Diffusion.from_config(config.diffusion)
-        self._chains: dict[int, Chain] = {}
 
     def __repr__(self) -> str:
         model, seconds = self.config.model, self.length / self.sample_rate
@@ -68,36 +44,6 @@ class Generator(LoadedModel[Settings]):
         if model.n_speakers:
             parts.append(f"speakers {', '.join(speaker_names(self.config))}")
         return f"<Generator: {'; '.join([*parts, f'fingerprint {self.fingerprint}'])}>"
-
-    @standard_jax()
-    def predict_noise(
-        self,
-        x: Float[ArrayLike, "batch samples"],
-        t: Real[ArrayLike, " batch"],
-        label: Int[ArrayLike, " batch"] | None = None,
-        mel: Float[ArrayLike, "batch bands frames"] | None = None,
-    ) -> Float32[Array, "batch samples"]:
-        """What the network takes for the noise in noisy audio; differentiable.
-
-        Args:
-          x: (B, L) float, the audio.
-          t: (B,) 0-based diffusion steps, 0 to T - 1, possibly fractional.
-          label: (B,) classes, or what `diffwave_jax.models.labels` says; None for none. For a conditional model only.
-          mel: (B, bands, frames) float, mel spectrograms that last L samples or longer. For a vocoder only.
-
-        Returns:
-          (B, L) float32.
-
-        Raises:
-          UserError: another shape, a step or a label that this model does not have.
-        """
-        mel = mel_like(mel, self.config.model.n_mels)
-        x = audio_like(x, self.length) if mel is None else voiced_audio(x, mel, self._period, self._hop)
-        t = steps_like(t, len(x), self.diffusion.num_steps)
-        label = labels_like(label, len(x), self._num_labels)
-        filters = self._filters if x.shape[1] == self.length else None
-        output = _output(self._graph, self._params, filters, x, t, label, mel)
-        return self.diffusion.predicted_noise(output, x, t)
 
     def mel(self, audio: Float[ArrayLike, "*clips samples"], rate: int) -> Float32[np.ndarray, "*clips bands frames"]:
         """The mel spectrogram that this vocoder makes audio of.
@@ -154,94 +100,6 @@ class Generator(LoadedModel[Settings]):
         with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
             states = reverse(self._chain_for(room), job, batch_size=batch_size, on_step=told)
             return np.concatenate([x[:, :length] for _, x in states]) / self._scale
-
-    def generate(
-        self,
-        n: int,
-        seed: int = 0,
-        steps: int | None = None,
-        sampler: str | None = None,
-        digit: Choice | None = None,
-        guidance: float | None = None,
-        on_step: OnStep | None = None,
-        *,
-        eta: float | None = None,
-        speaker: Choice | None = None,
-        guided_steps: Sequence[int] | None = None,
-        noise_scale: float | None = None,
-        batch_size: int | None = None,
-        progress: bool = False,
-    ) -> Float32[np.ndarray, "{n} samples"]:
-        """Clips as they are asked for, and where nothing is said (None) as this model's config says.
-
-        Clip i depends on the settings and on i alone.
-
-        Args:
-          n: number of clips, at least 1.
-          seed: of all randomness, 0 to 2^32 - 1.
-          steps: evaluations of the network for each clip.
-          sampler: a name in `diffwave_jax.generation.samplers.SAMPLERS`.
-          digit: the class to say, by number or name, or several that the clips take in turn; `()` for none.
-          guidance: classifier-free guidance scale; 1 for the plain conditional model.
-          on_step: called as `on_step(done, total)` after each step of each batch.
-          eta: share of fresh noise, 0 to 1, for "ddim" and "dpm++sde".
-          speaker: who says it, by number or name, or several who take turns; `()` for all.
-          guided_steps: the lowest and the highest diffusion step at which guidance is applied; `()` for all.
-          noise_scale: factor on the fresh noise of each step, 0 to 2.
-          batch_size: clips at a time; None for what the devices' memory holds.
-          progress: show a bar.
-
-        Returns:
-          (n, length) float32, about -1 to 1.
-
-        Raises:
-          UserError: a setting that this model, or any model, does not have.
-        """
-        settings = Settings.for_model(
-            self.config,
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            eta=eta,
-            noise_scale=noise_scale,
-            digit=digit,
-            speaker=speaker,
-            guidance=guidance,
-            guided_steps=guided_steps,
-        )
-        indices = range(check_count(n))
-        with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
-            batches = self.clips(indices, settings, batch_size=batch_size, on_step=told)
-            return np.concatenate([audio for _, audio in batches])
-
-    def clips(
-        self,
-        indices: Sequence[int],
-        settings: Settings,
-        *,
-        batch_size: int | None = None,
-        on_step: OnStep | None = None,
-    ) -> Iterator[tuple[Integer[np.ndarray, " clips"], Float32[np.ndarray, "clips samples"]]]:
-        """The clips of some indices, batch by batch, as soon as each is made.
-
-        Args:
-          indices: which clips, each at least 0.
-          settings: how they are made.
-          batch_size, on_step: see `generate`.
-
-        Yields:
-          (b,) indices and their clips (b, length) float32.
-
-        Raises:
-          UserError: a setting that this model, or any model, does not have.
-        """
-        job = self._job(self._table(settings), settings, indices)
-        for made, x in reverse(self._chain, job, batch_size=batch_size, on_step=on_step):
-            yield made, x / self._scale
-
-    def check(self, settings: Settings) -> None:
-        """UserError if this model cannot make clips so."""
-        self._table(settings)
 
     def latents(self, n: int, seed: int = 0) -> Float32[np.ndarray, "{n} samples"]:
         """The start noise z (n, length) float32 of the clips that `generate(n, seed)` makes."""
@@ -386,14 +244,6 @@ class Generator(LoadedModel[Settings]):
     def _usual(self, settings: Settings | None) -> Settings:
         return settings or Settings.for_model(self.config)
 
-    def _table(self, settings: Settings, start: int | None = None) -> SamplerTable:
-        if self.config.model.n_mels:
-            raise UserError(
-                f"this model is a vocoder: it makes audio of mel spectrograms of {self.config.model.n_mels} bands; use "
-                "vocode, or sample.py --vocode"
-            )
-        return table(self.diffusion, settings, self.config, start)
-
     def _first_below(self, table: SamplerTable, interp_t: int) -> int:
         """The first row of the table whose step lies below `interp_t`."""
         most = self.diffusion.num_steps - 1
@@ -416,106 +266,7 @@ class Generator(LoadedModel[Settings]):
         job = job if rows is None else replace(job, rows=rows)
         return np.concatenate([states for _, states in reverse(self._chain, job, on_step=on_step)])
 
-    def _job(self, table: SamplerTable, settings: Settings, clips: Sequence[int] | np.ndarray, start=None) -> Job:
-        indices = np.asarray(clips)
-        model = self.config.model
-        wanted = [settings.label_of(index, model.n_classes, model.n_speakers) for index in indices.tolist()]
-        rows = range(len(table.timestep))
-        asked = np.array(wanted) if model.n_classes else None
-        return Job(table, rows, settings.seed, indices, self.length, asked, start)
-
-    @property
-    def _scale(self) -> np.float32:
-        return np.float32(self.config.diffusion.signal_scale)
-
-    @functools.cached_property
-    def _chain(self) -> Chain:
-        return self._make_chain(self._filters)
-
-    def _make_chain(self, filters: tuple) -> Chain:
-        network = Network(
-            self._graph,
-            self._params,
-            filters,
-            self._num_labels,
-            self.diffusion.prediction,
-            self.config.model.n_mels,
-            self._hop,
-            vocoding.tiling(self.config),
-        )
-        return Chain(network, self.diffusion.num_steps, jax.local_devices())
-
-    def _chain_for(self, length: int) -> Chain:
-        """The chain for clips of a length: S4 layers have other filters for each; those of the last length are kept."""
-        if not self._filters:
-            return self._chain
-        if length not in self._chains:
-            with standard_jax():
-                self._chains = {length: self._make_chain(_filters(self._graph, self._params, length))}
-        return self._chains[length]
-
-    @property
-    def _hop(self) -> int:
-        return int(np.prod(self.config.model.upsample))
-
-    @property
-    def _period(self) -> int:
-        model = model_config(self.config.model)
-        assert isinstance(model, DiffWaveConfig | SaShiMiConfig)  # what a Generator is for
-        return model.period
-
-    @property
-    def _num_labels(self) -> int:
-        return labels.count(self.config.model.n_classes, self.config.model.n_speakers)
-
-    @functools.cached_property
-    def _filters(self) -> tuple:
-        if any(".s4." in name for name in self._params):
-            doing("making S4 kernels")
-        with standard_jax():
-            return _filters(self._graph, self._params)
-
-
-def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: int | None = None) -> SamplerTable:
-    """What settings mean for a config's model: the weights of each step, with its guidance.
-
-    Args:
-      diffusion: that of the config.
-      settings: how clips are made.
-      config: the model's.
-      start: the diffusion step that the chain starts from; None for pure noise.
-
-    Raises:
-      UserError: a setting that this model, or any model, does not have.
-    """
-    settings.check(config)
-    rows = plan(
-        diffusion,
-        settings.sampler,
-        settings.steps,
-        eta=settings.eta,
-        noise_scale=settings.noise_scale,
-        start=start,
-        clamp=config.sample.clamp,
-    )
-    return rows._replace(guidance=settings.guidance_at(rows.timestep))
-
 
 def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:
     """`on_step` for a part of the work, with `before` steps before it and `total` in all."""
     return None if on_step is None else lambda done, _: on_step(before + done, total)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _filters(graph: nnx.GraphDef, params: dict, length: int | None = None) -> tuple:
-    return weights.merge(graph, params).filters(length)
-
-
-@functools.partial(jit, static_argnums=0)
-def _output(graph: nnx.GraphDef, params: dict, filters: tuple | None, x, t, label, mel) -> jax.Array:
-    network = weights.merge(graph, params)
-    filters = network.filters(x.shape[1]) if filters is None else filters
-    if mel is None:
-        return network(x, t, label, filters=filters)
-    condition = network.condition(Condition(jnp.swapaxes(mel, 1, 2)), x.shape[1])
-    return network(x, t, label, filters=filters, condition=condition)

@@ -11,7 +11,8 @@ from diffwave_jax.data.crops import Crops
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
-from diffwave_jax.generation.generator import Generator, table
+from diffwave_jax.generation.diffusion_model import table
+from diffwave_jax.generation.generator import Generator
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.mel import MelFrontEnd
 from diffwave_jax.models import weights
