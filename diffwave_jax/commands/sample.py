@@ -18,7 +18,7 @@ import diffwave_jax
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
 from diffwave_jax.distributed import Cluster, joined
-from diffwave_jax.doing import doing, telling
+from diffwave_jax.doing import telling
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.generation.generator import DENOISE_STEP, MIX_STEP
 from diffwave_jax.generation.loading import Model
@@ -40,16 +40,15 @@ FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
 def main(options: argparse.Namespace) -> None:
     """Loads the model, makes the clips, says where they are."""
     with joined(Cluster(detect=options.distributed)):
+        model = load(options)
+        check_flags(model, options)
         with cli.ClipBar() as bar, telling(bar.doing):
-            model = load(options)
-            check_flags(model, options)
             report = make(model, options, bar)
         tell(report)
 
 
 def load(options: argparse.Namespace) -> Model:
     """The model asked for; the bundled one if none is."""
-    doing("loading the model")
     if options.checkpoint:
         return diffwave_jax.load(options.checkpoint)
     with cli.DownloadBar() as bar:
