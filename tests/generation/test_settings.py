@@ -154,5 +154,5 @@ def test_fields_are_named():
     unknown = config()
     with unknown.unlocked():
         unknown.sample.guidence = 2.0
-    with pytest.raises(UserError, match="unknown field 'guidence' in .* section; known are clamp, digit"):
+    with pytest.raises(UserError, match=r"unknown field 'guidence' in .* section; known are clamp, digit"):
         asked(unknown)
