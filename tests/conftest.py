@@ -32,6 +32,21 @@ install_import_hook(CHECKED, f"{checked.__name__}.checked")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
 
+@pytest.fixture(scope="module")
+def programs_kept(tmp_path_factory):
+    """The processes that a module's tests start find there what an earlier one compiled."""
+    kept = {
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("programs")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in kept.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
 def unchecked():
     """Arguments that annotations forbid, for a test of what the library itself says of them."""

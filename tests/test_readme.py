@@ -23,6 +23,8 @@ from tests.helpers.audio_files import pack, write_layout
 from tests.helpers.tiny import tiny_generator
 from tests.helpers.torch_files import MODELS, random_contents
 
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
 ROOT = Path(__file__).resolve().parents[1]
 FASTER = """
 

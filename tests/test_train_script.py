@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+pytestmark = pytest.mark.usefixtures("programs_kept")
+
 ROOT = Path(__file__).parents[1]
 TINY = [
     "--config.model.d_model=2",

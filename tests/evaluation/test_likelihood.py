@@ -81,7 +81,7 @@ def test_the_command(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["samples", "--nll"], "--nll and --rejection go with --checkpoint or --pretrained"),
+        (["samples", "--nll"], "--nll, --rejection and --copy go with --checkpoint or --pretrained"),
         (["--checkpoint", "x", "--nll", "--rejection"], "--nll makes no clips"),
     ],
 )

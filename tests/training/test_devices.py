@@ -76,6 +76,7 @@ def test_two_processes_of_four_devices_give_the_losses_of_one(clips, processes, 
     assert "step 20" in printed[0] and "step 20" not in printed[1]  # only the first process tells
 
 
+@pytest.mark.torture
 def test_a_signal_to_one_process_stops_both_and_one_device_continues(clips, processes, one_device, tmp_path):
     port, config, workdir = free_port(), _config(clips), tmp_path / "run"
     clusters = [Cluster(False, f"127.0.0.1:{port}", 2, process) for process in (0, 1)]

@@ -28,6 +28,7 @@ def _train(processes, config, workdir, *listeners):
     return [code for code, _ in processes.train(*jobs)]
 
 
+@pytest.mark.torture
 def test_a_killed_partner_ends_the_other_and_the_restarted_pair_ends_with_the_same_bits(clips, processes, tmp_path):
     config = tiny_config(clips, num_steps=6, checkpoint_every=2, log_every=6)
     config.model.update(n_layers=1, channels=4)
