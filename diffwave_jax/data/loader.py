@@ -149,14 +149,16 @@ class _ReadClips:
             for row, place in enumerate(places):
                 audio, offset = self._augment(batch["audio"][row], place)
                 batch["audio"][row] = audio
-                batch["recorded"][row] = np.clip(batch["recorded"][row] + offset, 0, len(audio))
+                batch["recorded"][row] = min(max(int(batch["recorded"][row]) + offset, 0), len(audio))
         return batch
 
     def _augment(self, audio: np.ndarray, place: int) -> tuple[np.ndarray, int]:
         """The clip and its shift; depends on the seed and the clip's place in the run only, so resuming repeats it."""
         rng = np.random.default_rng((self._seed, place))
         offset = int(rng.integers(-self._shift, self._shift, endpoint=True))
-        return np.clip(shifted(audio, offset) * np.float32(rng.uniform(*self._gain)), -1, 1), offset
+        moved = shifted(audio, offset)
+        moved *= np.float32(rng.uniform(*self._gain))
+        return np.clip(moved, -1, 1, out=moved), offset
 
 
 def _whole(value: object) -> int:
