@@ -132,7 +132,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         clipped = sum(clip.clipped for clip in clips)
         if clipped > CLIPPED_CLIP * len(samples):
             remarks = (*remarks, f"{clipped} samples lie beyond full scale and are clipped")
-        digests = tuple(hashlib.sha256(clip.samples).digest() for clip in clips)  # here, in one of many threads
+        digests = tuple(hashlib.sha256(clip.samples.tobytes()).digest() for clip in clips)  # here, in one of many threads
         return _Read(clips, digests, clipped, "; ".join(remarks))
 
     def _note(self, split: str, clip: ClipFile, found: _Read) -> None:
