@@ -30,10 +30,9 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Read:
-    """What came of a file: its clips and a digest of each, how many samples were `clipped`, and what to tell."""
+    """What came of a file: its clips, of which some samples were `clipped`, and what to tell."""
 
     clips: tuple[audio.Fitted, ...] = ()
-    digests: tuple[bytes, ...] = ()
     clipped: int = 0
     remark: str = ""
 
@@ -113,11 +112,11 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 chunk = clips[start : start + CHUNK]
                 for clip, found in zip(chunk, pool.map(self._read, chunk), strict=True):
                     self._note(split, clip, found)
-                    for number, (fitted, content) in enumerate(zip(found.clips, found.digests, strict=True)):
+                    for number, fitted in enumerate(found.clips):
                         example = _example(clip, labels[clip.label], fitted)
                         if number:
                             example["name"] += b"#%d" % number
-                        digest.update(b"%s\0%d\0%s" % (example["name"], example["label"], content))
+                        digest.update(b"%s\0%d\0%s" % (example["name"], example["label"], fitted.samples.tobytes()))
                         yield example["name"], example
         self._finish(split, clips, digest.hexdigest())
 
@@ -132,8 +131,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         clipped = sum(clip.clipped for clip in clips)
         if clipped > CLIPPED_CLIP * len(samples):
             remarks = (*remarks, f"{clipped} samples lie beyond full scale and are clipped")
-        digests = tuple(hashlib.sha256(clip.samples.tobytes()).digest() for clip in clips)  # here, in one of many threads
-        return _Read(clips, digests, clipped, "; ".join(remarks))
+        return _Read(clips, clipped, "; ".join(remarks))
 
     def _note(self, split: str, clip: ClipFile, found: _Read) -> None:
         report = self._report
