@@ -19,7 +19,8 @@ test: $(VENV)/.test
 # version that nothing here was written for is no failure.
 test-newer: $(NEWER_VENV)/.test
 	$(NEWER_VENV)/bin/python -m pytest -q -n auto --dist loadfile -o filterwarnings=default tests/kernels tests/models \
-	  tests/generation/samplers tests/test_train_script.py
+	  tests/generation/samplers \
+	  tests/test_train_script.py::test_a_config_alone_trains_in_a_folder_of_its_name
 
 # Long trials of what must never lose work or give wrong numbers; not part of the checks of a change.
 torture: $(VENV)/.test

@@ -23,7 +23,7 @@ def results(model: Generator) -> dict[str, np.ndarray]:
     return {"clips": clips, "noise": np.asarray(noise), "latents": model.latents(2), "clean": model.denoise(clips)}
 
 
-@pytest.mark.parametrize("name", ["sashimi", "diffwave"])
+@pytest.mark.parametrize("name", ["sashimi", pytest.param("diffwave", marks=pytest.mark.torture)])
 def test_the_same_clips_whatever_jax_is_set_to(name):
     model = tiny_generator(name, n_classes=10)
     expected = results(model)

@@ -58,7 +58,7 @@ def config(tmp_path):
     return config
 
 
-@pytest.mark.parametrize("mel_of", ["recording", "crop"])
+@pytest.mark.parametrize("mel_of", ["recording", pytest.param("crop", marks=pytest.mark.torture)])
 def test_a_run(config, tmp_path, mel_of):
     config.data.mel_of = mel_of
     told = Told()
