@@ -4,6 +4,7 @@ from diffwave_jax.config import default_config, model_section
 
 
 def get_config():
+    """The config, whole: what is not set here keeps its default of `diffwave_jax.config.default_config`."""
     config = default_config()
     config.model = model_section(
         "diffwave",

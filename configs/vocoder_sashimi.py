@@ -7,6 +7,7 @@ from diffwave_jax.config import default_config, model_section
 
 
 def get_config():
+    """The config, whole: what is not set here keeps its default of `diffwave_jax.config.default_config`."""
     config = default_config()
     config.model = model_section("sashimi", version=2, d_model=32, l_max=(16000, 4000, 1000), length=16000, n_mels=80)
     config.diffusion.update(num_steps=50, beta_min=1e-4, beta_max=0.05)

@@ -5,16 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from diffwave_jax.errors import printable
 from diffwave_jax.evaluation.scores import Score
+from diffwave_jax.generation.model_card import METRICS
 
-COLUMNS = {
-    "fid": "FID",
-    "is": "IS",
-    "mis": "mIS",
-    "am": "AM",
-    "ndb": "NDB/K",
-    "accuracy": "accuracy",
-    "nearest": "nearest",
-}
 PUBLISHED = {
     "training set": {"fid": 0.00, "is": 8.56, "mis": 292.5, "am": 0.16},
     "test set": {"fid": 0.02, "is": 8.33, "mis": 257.6, "am": 0.19},
@@ -55,18 +47,18 @@ class EvaluationReport:
         """Lines of text, one a set of clips, with half the width of 95 % intervals; then the published figures."""
         lines = [f"{name}: {value}" for name, value in self.description.items()]
         lines += [f"warning: {printable(warning)}" for warning in self.warnings]
-        lines += ["", _line("", COLUMNS.values())]
-        lines += [_line(name, [_cell(row.get(metric)) for metric in COLUMNS]) for name, row in self.rows.items()]
+        lines += ["", _line("", METRICS.values())]
+        lines += [_line(name, [_cell(row.get(metric)) for metric in METRICS]) for name, row in self.rows.items()]
         if self.published:
             lines += ["", f"published ({PUBLISHED_SOURCE})"]
             for name, row in PUBLISHED.items():
-                lines.append(_line(name, [_number(row[metric]) if metric in row else "" for metric in COLUMNS]))
+                lines.append(_line(name, [_number(row[metric]) if metric in row else "" for metric in METRICS]))
         return "\n".join(line.rstrip() for line in lines)
 
 
 def in_one_line(row: Mapping[str, Score]) -> str:
     """A row's scores, each with its name."""
-    return ", ".join(f"{COLUMNS[metric]} {_cell(row[metric])}" for metric in COLUMNS if metric in row)
+    return ", ".join(f"{METRICS[metric]} {_cell(row[metric])}" for metric in METRICS if metric in row)
 
 
 def _line(name, cells) -> str:
