@@ -146,18 +146,19 @@ def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
     size = max(BLOCK // file.channels, 1)
     while frames > 0:
         block = file.read(min(size, frames), dtype="float32", always_2d=True)
-        if not len(block):
+        if len(block):
+            yield block
+        if len(block) < min(size, frames):
             return
         frames -= len(block)
-        yield block
 
 
 def _mixed_down(blocks: Iterator[np.ndarray]) -> tuple[np.ndarray, float]:
     """Mono samples `(n,)`, and the peak of any channel."""
     peak, mono = 0.0, [np.zeros(0, np.float32)]
     for block in blocks:
-        peak = max(peak, float(np.abs(block).max()))
-        mono.append(block.mean(axis=1))
+        peak = max(peak, float(block.max()), float(-block.min()))
+        mono.append(block.mean(axis=1) if block.shape[1] > 1 else block[:, 0])
     return np.concatenate(mono), peak
 
 

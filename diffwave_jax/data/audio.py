@@ -45,9 +45,11 @@ def fit(samples: np.ndarray, spec: DataSpec) -> Fitted:
     if spec.fade:
         samples = fade(samples, spec.fade)
     clipped = int(np.count_nonzero(np.abs(samples) > 1))
-    samples = np.clip(np.round(samples * SCALE), -SCALE, SCALE - 1).astype(np.int16)
+    scaled = samples * SCALE
+    np.clip(np.round(scaled, out=scaled), -SCALE, SCALE - 1, out=scaled)
     room = 0 if spec.whole else spec.length - len(samples)
-    return Fitted(np.pad(samples, (0, room)), clipped, len(samples))
+    fitted = scaled.astype(np.int16)
+    return Fitted(np.pad(fitted, (0, room)) if room else fitted, clipped, len(samples))
 
 
 def trim(samples: np.ndarray, spec: DataSpec) -> np.ndarray:
@@ -74,4 +76,4 @@ def fade(samples: np.ndarray, length: int) -> np.ndarray:
 
 def to_float(samples: np.ndarray) -> np.ndarray:
     """Int16 samples as float32 in [-1, 1)."""
-    return samples.astype(np.float32) / np.float32(SCALE)
+    return np.divide(samples, np.float32(SCALE), dtype=np.float32)

@@ -116,7 +116,8 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                         example = _example(clip, labels[clip.label], fitted)
                         if number:
                             example["name"] += b"#%d" % number
-                        digest.update(b"%s\0%d\0%s" % (example["name"], example["label"], fitted.samples.tobytes()))
+                        digest.update(b"%s\0%d\0" % (example["name"], example["label"]))
+                        digest.update(fitted.samples.tobytes())
                         yield example["name"], example
         self._finish(split, clips, digest.hexdigest())
 

@@ -10,7 +10,6 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,6 +19,7 @@ from diffwave_jax.data.archive import content_key
 from diffwave_jax.data.audio import to_float
 from diffwave_jax.data.builder import SC09, UNPACKED, AudioFolder, ClipBuilder, LJSpeech, Progress
 from diffwave_jax.data.folder import UNLABELLED
+from diffwave_jax.data.records import Records
 from diffwave_jax.data.report import Report
 from diffwave_jax.data.spec import DataSpec
 from diffwave_jax.download import OnProgress
@@ -47,7 +47,7 @@ class Dataset:
 
     def __init__(
         self,
-        records: Any,  # a TFDS data source: `[index]`, `__getitems__(indices)`, `len`
+        records: Records,
         spec: DataSpec,
         classes: tuple[str, ...],
         skipped: dict[str, str],
@@ -152,7 +152,7 @@ def open_dataset(
         _log.warning(line)
     classes = () if report.classes == [UNLABELLED] else tuple(report.classes)
     speakers = tuple(config.get("speakers", ()))
-    records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] - TFDS decorates it
+    records = Records(builder, split)
     fingerprint = report.fingerprints[split]
     return Dataset(records, spec, classes, report.skipped, speakers, fingerprint, Path(builder.data_path))
 
@@ -196,7 +196,7 @@ def _opened(make: Callable[[], ClipBuilder], folder: Path) -> tuple[ClipBuilder,
             return ""
         report = Report.read(Path(builder.data_path))
         for split, size in report.sizes.items():
-            records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue] - TFDS decorates it
+            records = Records(builder, split)
             if len(records) != size or not records[0]:
                 return f"{len(records)} of {size} clips"
         return builder, report

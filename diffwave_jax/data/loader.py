@@ -146,19 +146,18 @@ class _ReadClips:
             return self._crops.read(indices, [(self._seed, place) for place in places])
         batch = self._dataset.read(indices)
         if self._shift or self._gain != (1.0, 1.0):
-            for row, place in enumerate(places):
-                audio, offset = self._augment(batch["audio"][row], place)
-                batch["audio"][row] = audio
-                batch["recorded"][row] = min(max(int(batch["recorded"][row]) + offset, 0), len(audio))
+            offsets = [self._augment(audio, place) for audio, place in zip(batch["audio"], places, strict=True)]
+            batch["recorded"] = np.clip(batch["recorded"] + np.array(offsets, np.int32), 0, self._dataset.length)
         return batch
 
-    def _augment(self, audio: np.ndarray, place: int) -> tuple[np.ndarray, int]:
-        """The clip and its shift; depends on the seed and the clip's place in the run only, so resuming repeats it."""
+    def _augment(self, audio: np.ndarray, place: int) -> int:
+        """Changes a clip by its seed and place in the run alone, so that resuming repeats it; returns the shift."""
         rng = np.random.default_rng((self._seed, place))
         offset = int(rng.integers(-self._shift, self._shift, endpoint=True))
         moved = shifted(audio, offset)
         moved *= np.float32(rng.uniform(*self._gain))
-        return np.clip(moved, -1, 1, out=moved), offset
+        np.clip(moved, -1, 1, out=audio)
+        return offset
 
 
 def _whole(value: object) -> int:

@@ -3,7 +3,8 @@
 Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", 2018, arXiv:1804.03209.
 """
 
-from pathlib import Path, PurePosixPath
+import posixpath
+from pathlib import Path
 
 import numpy as np
 
@@ -39,8 +40,8 @@ def fetch(folder: Path, on_download: OnProgress | None = None) -> Path:
 
 def wanted(name: str, spec: DataSpec) -> bool:
     """Whether a file of the archive is one of the lists or a clip of a word asked for."""
-    path = PurePosixPath(name)
-    is_clip = len(path.parts) == 2 and path.parts[0] in spec.classes and path.suffix.lower() == ".wav"
+    word, _, file = name.partition("/")
+    is_clip = word in spec.classes and "/" not in file and posixpath.splitext(file)[1].lower() == ".wav"
     return is_clip or is_list(name)
 
 
@@ -71,7 +72,7 @@ def read(clip: ClipFile, spec: DataSpec) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _word(name: str) -> str:
-    return next(iter(PurePosixPath(name).parts), "")
+    return name.partition("/")[0]
 
 
 def _check_size(num_train: int, files: Files, spec: DataSpec) -> list[str]:

@@ -2,10 +2,11 @@
 
 import dataclasses
 import hashlib
+import posixpath
 import re
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from diffwave_jax.data.listing import Files
 from diffwave_jax.errors import UserError
@@ -30,7 +31,7 @@ class ClipFile:
     @property
     def speaker(self) -> str:
         """What stands before `_nohash_` in the names of Speech Commands, "" elsewhere."""
-        speaker, separator, _ = PurePosixPath(self.name).stem.partition("_nohash_")
+        speaker, separator, _ = posixpath.basename(self.name).partition("_nohash_")
         return speaker if separator else ""
 
 
