@@ -4,15 +4,15 @@ import re
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.helpers.forked import ROOT, run_script
+
 pytestmark = pytest.mark.usefixtures("programs_kept")
 
-ROOT = Path(__file__).parents[1]
 TINY = [
     "--config.model.d_model=2",
     "--config.model.n_layers=(0,0,0)",
@@ -23,8 +23,7 @@ TINY = [
 
 
 def train(workdir, *arguments, config="configs/small.py"):
-    command = [sys.executable, "train.py", "--config", config, "--workdir", str(workdir), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return run_script(ROOT / "train.py", "--config", config, "--workdir", str(workdir), *arguments)
 
 
 @pytest.fixture
@@ -113,10 +112,10 @@ def test_archive_and_folder_give_the_same_clips(tmp_path, clips):
 
 def test_a_config_alone_trains_in_a_folder_of_its_name(tmp_path, clips):
     """From another folder, in both spellings of a flag; the same command then finds the run it continues."""
-    command = [sys.executable, ROOT / "train.py", "--config", ROOT / "configs" / "small.py", *TINY, *clips()]
+    command = [ROOT / "train.py", "--config", str(ROOT / "configs" / "small.py"), *TINY, *clips()]
     for steps, spelling in [(1, "batch-size"), (2, "batch_size")]:
         more = [f"--config.train.num_steps={steps}", f"--config.train.{spelling}=2"]
-        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
+        done = run_script(*command, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("workdir: runs/small\n")
     assert (tmp_path / "runs" / "small" / "checkpoints" / "2" / "params").is_dir()
@@ -134,12 +133,13 @@ def test_a_config_alone_trains_in_a_folder_of_its_name(tmp_path, clips):
     ],
 )
 def test_help_lists_flags_and_fields(arguments, shown):
-    done = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = run_script(ROOT / "train.py", *arguments)
     assert done.returncode == 0 and done.stderr == ""
     assert all(text in done.stdout for text in shown)
 
 
 def test_no_config():
+    """In a process of its own, from the first import on."""
     done = subprocess.run([sys.executable, "train.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: no config: give --config NAME or FILE") and done.stderr.count("\n") == 1

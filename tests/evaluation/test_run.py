@@ -7,6 +7,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from diffwave_jax import cli
+from diffwave_jax.commands import evaluate as command
 from diffwave_jax.evaluation.clips import Clips, sample_clips
 from diffwave_jax.evaluation.pictures import columns_by_confidence
 from diffwave_jax.evaluation.run import DATA, PICTURE, TABLE, _few, evaluate
@@ -103,7 +105,9 @@ def test_script(tmp_path, real, recogniser):
         (["tests/data/digits", "--reference", "sc09"], "python -m diffwave_jax train --config classifier"),
     ],
 )
-def test_script_tells_mistakes_in_one_line(arguments, message):
-    failed = evaluate_py(*arguments)
-    assert failed.returncode == 2
-    assert message in failed.stderr and failed.stderr.count("\n") == 1
+def test_script_tells_mistakes_in_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.guard(command.main, command.parse(arguments))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in said and said.count("\n") == 1

@@ -1,7 +1,6 @@
 """Tiny training runs, here or in processes of their own."""
 
 import dataclasses
-import multiprocessing
 import os
 import random
 import signal
@@ -19,6 +18,7 @@ from diffwave_jax.config import default_config, model_section
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.training.listener import Listener
 from diffwave_jax.training.loop import Run
+from tests.helpers import forked
 
 SIZES = {
     "diffwave": {"channels": 8, "n_layers": 3, "dilation_cycle": 3},
@@ -134,8 +134,7 @@ class Processes:
             "jax_persistent_cache_min_compile_time_secs": 0,
             "jax_persistent_cache_min_entry_size_bytes": -1,
         }
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
+        self._context = forked.context()
 
     def train(self, *jobs: Job) -> list[tuple[int, Recorder | None]]:
         """Runs the jobs at once; each one's exit code and recorder, None if it did not finish."""

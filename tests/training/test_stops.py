@@ -61,24 +61,29 @@ def _damages():
         step.mkdir()
         (step / "model.pkl").write_bytes(b"something else")
 
-    yield "params halved", lambda step: halve(step, "params")
-    yield "optimizer halved", lambda step: halve(step, "optimizer")
-    yield "data position gone", lambda step: shutil.rmtree(step / "data")
-    yield "ema gone", lambda step: shutil.rmtree(step / "ema")
-    yield "config cut", lambda step: (step / "config" / "metadata").write_text('{"model": {"na')
-    yield "another program's config", lambda step: (step / "config" / "metadata").write_text('{"lr": 1}')
-    yield "all files empty", empty
-    yield "foreign folder", replace_by_foreign
+    yield lambda step: halve(step, "params")
+    yield lambda step: halve(step, "optimizer")
+    yield lambda step: shutil.rmtree(step / "data")
+    yield lambda step: shutil.rmtree(step / "ema")
+    yield lambda step: (step / "config" / "metadata").write_text('{"model": {"na')
+    yield lambda step: (step / "config" / "metadata").write_text('{"lr": 1}')
+    yield empty
+    yield replace_by_foreign
 
 
-@pytest.mark.parametrize("damage", [pytest.param(damage, id=name) for name, damage in _damages()])
-def test_a_spoilt_checkpoint_is_named_and_passed_over(config, whole, workdir, damage):
-    spoilt = workdir / "checkpoints" / "6"
-    damage(spoilt)
-    first, second = resumed(config, workdir).messages
-    assert first.startswith(f"checkpoint {spoilt} cannot be read and is passed over: ")
-    assert "\n" not in first and second == "continuing from step 4"
-    assert spoilt.with_name("6.unreadable").is_dir()
+def test_spoilt_checkpoints_are_named_and_passed_over(config, whole, workdir):
+    """Each way in a checkpoint of its own, newer than the whole one: one run passes over all of them."""
+    last, damages = workdir / "checkpoints" / "6", list(_damages())
+    steps = [last.with_name(str(6 + number)) for number in range(len(damages))]
+    for step in steps[1:]:
+        shutil.copytree(last, step)
+    for step, damage in zip(steps, damages, strict=True):
+        damage(step)
+    *passed, end = resumed(config, workdir).messages
+    for step, message in zip(reversed(steps), passed, strict=True):
+        assert message.startswith(f"checkpoint {step} cannot be read and is passed over: ") and "\n" not in message
+        assert step.with_name(f"{step.name}.unreadable").is_dir()
+    assert end == "continuing from step 4"
     _assert_same_end(workdir, whole)  # step 6 is saved anew
 
 

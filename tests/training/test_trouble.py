@@ -113,14 +113,22 @@ def test_a_full_disk_is_one_line_and_older_checkpoints_stay(config, workdir, cap
     assert resumed(config, workdir).messages == ["continuing from step 2"]
 
 
-@pytest.mark.parametrize("position", [-5, "x", {}, {"next_index": -5}, {"next_index": "x"}, {"next": 3}, [], 10**30])
-def test_a_damaged_data_position_is_named_and_passed_over(config, whole, workdir, position):
-    step = workdir / "checkpoints" / "4"
-    (step / "data" / "metadata").write_text(json.dumps(position))
-    digests.write(step)  # as where it was written wrong
-    first, second = resumed(config, workdir).messages
-    assert first.startswith(f"checkpoint {step} cannot be read and is passed over: ")
-    assert second == "continuing from step 2"
+POSITIONS = [-5, "x", {}, {"next_index": -5}, {"next_index": "x"}, {"next": 3}, [], 10**30]
+
+
+def test_damaged_data_positions_are_named_and_passed_over(config, whole, workdir):
+    """Each in a checkpoint of its own, newer than the whole one: one run passes over all of them."""
+    last = workdir / "checkpoints" / "4"
+    steps = [last.with_name(str(4 + number)) for number in range(len(POSITIONS))]
+    for step in steps[1:]:
+        shutil.copytree(last, step)
+    for step, position in zip(steps, POSITIONS, strict=True):
+        (step / "data" / "metadata").write_text(json.dumps(position))
+        digests.write(step)  # as where it was written wrong
+    *passed, end = resumed(config, workdir).messages
+    for step, message in zip(reversed(steps), passed, strict=True):
+        assert message.startswith(f"checkpoint {step} cannot be read and is passed over: ")
+    assert end == "continuing from step 2"
     ended, expected = saved(workdir, 4), saved(whole, 4)
     for name in expected:
         np.testing.assert_array_equal(ended[name], expected[name], err_msg=name)
