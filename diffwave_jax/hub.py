@@ -6,6 +6,9 @@ The library `huggingface_hub` does the talking: its environment variables (`HF_E
 
 import contextlib
 import importlib
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -35,7 +38,21 @@ def fetch(address: str) -> Path:
     hub = _library()
     name, _, revision = address.removeprefix(SCHEME).partition("@")
     with _explained(name):
-        return Path(hub.hf_hub_download(_checked(name), MODEL, revision=revision or None))
+        wanted = {"repo_id": _checked(name), "filename": MODEL, "revision": revision or None}
+        kept = isinstance(hub.try_to_load_from_cache(**wanted), str)
+        return Path(hub.hf_hub_download(**wanted, local_files_only=kept and not _reachable(hub.constants.ENDPOINT)))
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether somebody answers there: the library alone tries for ten seconds before it takes what it has."""
+    if urllib.request.getproxies():
+        return True  # by a way that is not known here
+    address = urllib.parse.urlsplit(endpoint)
+    try:
+        socket.create_connection((address.hostname, address.port or 443), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def push(name: str, files: Mapping[str, Path | bytes], *, private: bool, message: str) -> str:
