@@ -69,9 +69,12 @@ def level(samples: np.ndarray, rms: float) -> np.ndarray:
 
 def fade(samples: np.ndarray, length: int) -> np.ndarray:
     """Fades `(n,)` in and out with half a period of a cosine over `length` samples at either end."""
-    from_start = np.arange(len(samples)) + 0.5
-    rise = 0.5 - 0.5 * np.cos(np.pi * np.minimum(from_start / length, 1))
-    return samples * rise * rise[::-1]
+    edge = min(length, len(samples))
+    rise = 0.5 - 0.5 * np.cos(np.pi * ((np.arange(edge) + 0.5) / length))
+    faded = samples.astype(np.float64)
+    faded[:edge] *= rise
+    faded[len(faded) - edge :] *= rise[::-1]
+    return faded
 
 
 def to_float(samples: np.ndarray) -> np.ndarray:
