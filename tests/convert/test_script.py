@@ -32,8 +32,11 @@ def test_there_and_back(tmp_path, capsys, original):
     torch.testing.assert_close(second["model_state_dict"], first["model_state_dict"], rtol=0, atol=0)
 
 
-def test_weights_only(tmp_path, capsys, original):
-    assert run(original, tmp_path / "run", "--dilation-cycle=2", "--weights-only") is None
+@pytest.mark.parametrize(
+    "spelling", [("--dilation-cycle=2", "--weights-only"), ("--dilation_cycle=2", "--weights_only")]
+)
+def test_weights_only(tmp_path, capsys, original, spelling):
+    assert run(original, tmp_path / "run", *spelling) is None
     assert "no Adam state" in capsys.readouterr().out
     assert not (tmp_path / "run" / "checkpoints" / "7" / "optimizer").exists()
 
