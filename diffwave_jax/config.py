@@ -25,6 +25,8 @@ def default_config() -> ConfigDict:
             "data": data_section(),
             "mel": mel_section(),
             "train": train_section(),
+            "teacher": "",  # "distillation": the checkpoint, or the name of the pretrained model, that it learns from
+            "distill": distill_section(),
             "sample": sample_section(),
         }
     )
@@ -105,7 +107,7 @@ def train_section() -> ConfigDict:
     """Optimiser, batch, logging and checkpoints."""
     return ConfigDict(
         {
-            "task": "diffusion",  # or "classification" or "autoregression"
+            "task": "diffusion",  # or "classification", "autoregression" or "distillation"
             "num_steps": 800_000,
             "batch_size": 12,  # over all devices and hosts
             "accumulate": 1,  # micro-batches per step
@@ -141,12 +143,35 @@ def train_section() -> ConfigDict:
     )
 
 
+def distill_section() -> ConfigDict:
+    """How the task "distillation" teaches a network to take few steps; see `diffwave_jax.training.distillation`."""
+    return ConfigDict(
+        {
+            "levels": 4,  # network evaluations a clip that the student will take
+            "substeps": 3,  # of the teacher for each of them; a teacher that is a student itself takes its own
+            "guidance": config_dict.placeholder(float),  # the teacher's guidance scale; None for its usual one
+            "noise_scale": config_dict.placeholder(
+                float
+            ),  # on the noise each teacher's step leaves; None for its usual
+            "own": 0.5,  # share of the student's inputs that come from itself, the others from the teacher
+            # The rest is filled in from the teacher. Only `walk` may be given: `levels` times as many diffusion steps.
+            "walk": (),
+            "solver": "dpm++",  # or "ddim"
+            "guided_steps": (),
+            "fingerprint": "",  # of the teacher's weights
+        }
+    )
+
+
 def sample_section() -> ConfigDict:
     """How the model samples unless told otherwise."""
     return ConfigDict(
         {
             "sampler": config_dict.placeholder(str),  # None for dpm++
             "steps": config_dict.placeholder(int),  # None for the sampler's usual number, 25 for dpm++
+            "levels": (),  # the diffusion steps themselves, noisiest first; none for those of the sampler
+            "distilled": False,  # whether the network was distilled to these levels, and knows no others
+            "polish": config_dict.placeholder(int),  # diffusion step of a last posterior-mean pass; None for none
             "digit": (),  # classes that clips take in turn; none for a model without, or to leave the choice to it
             "speaker": (),  # speakers that clips take in turn; all of them if none is named
             "guidance": 1.0,

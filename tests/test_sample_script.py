@@ -51,6 +51,11 @@ def test_first_light(run_folder, tmp_path, capsys):
     assert "3.0/3 clips" in said.err and "left" in said.err
 
 
+def test_levels_and_a_last_pass(run_folder, tmp_path):
+    run("--n", 1, "--checkpoint", run_folder, "--out", tmp_path, "--levels", "199,90,20", "--polish", 60)
+    assert wav.read_record(tmp_path / "00000.wav").items() >= {"levels": [199, 90, 20], "polish": 60}.items()
+
+
 def test_digits_and_the_models_usual_settings(run_folder, tmp_path):
     run("--n", 12, "--checkpoint", run_folder, "--out", tmp_path, "--digit", "0-9", "--batch-size", 5)
     assert wavs(tmp_path) == [f"{index:05d}_digit{index % 10}.wav" for index in range(12)]
@@ -166,6 +171,10 @@ def test_python_and_the_command_line_make_the_same_clips(run_folder, tmp_path, a
         (["--bogus"], "unrecognized arguments: --bogus"),
         (["--checkpoint", "nowhere"], "no checkpoint folder at"),
         (["--sampler", "euler"], "invalid choice: 'euler'"),
+        (["--levels", "199;90"], "'199;90' is not a row of diffusion steps such as 199,130,85,42"),
+        (["--levels", "90,199"], "levels is 90,199; give the noisiest first"),
+        (["--levels", "199,90", "--steps", "3"], "steps is 3, but 2 levels are given"),
+        (["--polish", "900"], "polish is 900; it must be between 0 and 199"),
         (["--interpolate", "1", "2", "--denoise", "a.wav"], "not allowed with argument"),
     ],
 )

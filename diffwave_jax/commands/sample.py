@@ -31,7 +31,7 @@ from diffwave_jax.results.copies import vocode_into
 
 # Flags that only one kind of model knows.
 FOR_DIFFUSION = (
-    *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps"),
+    *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "levels", "polish"),
     *("interpolate", "denoise", "vocode", "step"),
 )
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
@@ -150,6 +150,8 @@ def settings_of(options: argparse.Namespace, config, start: int | None = None) -
         steps=options.steps,
         eta=options.eta,
         noise_scale=options.noise_scale,
+        levels=options.levels,
+        polish=options.polish,
         digit=options.digit,
         speaker=options.speaker,
         guidance=options.guidance,
@@ -192,6 +194,13 @@ def _span(part: str) -> tuple[int | str, ...]:
     return tuple(range(low, high + 1))
 
 
+def levels(text: str) -> tuple[int, ...]:
+    """Diffusion steps in `199,130,85,42`."""
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a row of diffusion steps such as 199,130,85,42")
+    return tuple(map(int, text.split(",")))
+
+
 def seconds(text: str) -> float:
     """A time, for an option."""
     try:
@@ -216,6 +225,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="clip i is the same for the same seed (0)")
     parser.add_argument("--sampler", choices=SAMPLERS, help="how to sample (the model's usual way)")
     parser.add_argument("--steps", type=int, help="evaluations of the network (the model's or the sampler's usual)")
+    parser.add_argument(
+        "--levels", type=levels, metavar="T,T,...", help="the diffusion steps themselves: 199,130,85,42"
+    )
+    parser.add_argument(
+        "--polish", type=int, metavar="T", help="one pass more, from diffusion step T: clearer harmonics"
+    )
     parser.add_argument("--eta", type=float, help="share of fresh noise, 0 to 1, for ddim and dpm++sde")
     parser.add_argument("--noise-scale", type=float, help="factor on fresh noise, 0 to 2: below 1 cleaner, less varied")
     parser.add_argument(

@@ -98,6 +98,8 @@ def _asked(model: Generator) -> dict[str, Any]:
         found["digit"] = gr.Dropdown(classes, value=classes[usual.digit_of(0) or 0], label="digit")
     if speakers:
         found["speaker"] = gr.Dropdown(speakers, value=speakers[0], label="voice")
+    if model.config.sample.distilled:
+        return found
     found["sampler"] = gr.Dropdown(list(SAMPLERS), value=usual.sampler, label="sampler")
     found["steps"] = gr.Slider(1, model.diffusion.num_steps, value=usual.steps, step=1, label="steps")
     if classes:

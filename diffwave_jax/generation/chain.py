@@ -96,14 +96,14 @@ class Chain:
 
     Args:
       network: the network.
-      num_steps: T, the most steps a table can have.
+      num_steps: T, the most steps a chain can have.
       devices: those to spread a batch over; every device runs the same program on its share.
     """
 
     def __init__(self, network: Network, num_steps: int, devices: list[jax.Device]):  # pyright: ignore[reportInvalidTypeForm] - a variable in JAX
         self._mesh = Mesh(np.array(devices), ("clips",))
         self._network = network
-        self._num_steps = num_steps
+        self._rows = num_steps + 1  # the last one to polish
         self._shared = jax.device_put((network.params, network.filters), NamedSharding(self._mesh, P()))
         self._compiled: dict[tuple, Callable] = {}
 
@@ -120,7 +120,7 @@ class Chain:
         prediction and costs one evaluation of the network, one of any other scale costs two, in one batch.
 
         Args:
-          table: a sampler's weights, S rows, S <= num_steps.
+          table: a sampler's weights, S rows, S <= num_steps + 1.
           state: x and x0 (B, L); consumed.
           clips: B clips.
           rows: which rows, a range of step 1.
@@ -151,8 +151,8 @@ class Chain:
         return plan.temp_size_in_bytes + plan.output_size_in_bytes
 
     def _padded(self, table: SamplerTable) -> SamplerTable:
-        """The table in float32 with T rows, so that its shape, and with it the program, is always the same."""
-        missing = self._num_steps - len(table.timestep)
+        """The table in float32 with as many rows as one can have, so that the program is always the same."""
+        missing = self._rows - len(table.timestep)
         return SamplerTable(*(np.pad(column, (0, missing)).astype(np.float32) for column in table))
 
     def _program(self, shape: tuple[int, int], *, guided: bool) -> Callable:
@@ -161,7 +161,7 @@ class Chain:
             specs = (P(), P(), P("clips"), P("clips"), P())
 
             def body(*arguments):  # no `partial`, which JAX would print, weights and all, to name it
-                return _reverse(self._network, guided, *arguments)
+                return walk(self._network, guided, *arguments)
 
             sharded = jax.shard_map(body, mesh=self._mesh, in_specs=specs, out_specs=P("clips"), check_vma=False)
             program = jax.jit(sharded, donate_argnums=2).lower(*self._abstract_arguments(shape))
@@ -181,7 +181,7 @@ class Chain:
             frames = jnp.zeros(shape[0], jnp.int32)
             prepared = jax.eval_shape(partial(self.condition, length=shape[1]), Condition(mel, frames))
             condition = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P("clips")), prepared)
-        table = SamplerTable(*(array((self._num_steps,), jnp.float32, P()) for _ in SamplerTable._fields))
+        table = SamplerTable(*(array((self._rows,), jnp.float32, P()) for _ in SamplerTable._fields))
         shared = jax.tree.map(lambda leaf: array(leaf.shape, leaf.dtype, P()), self._shared)
         bounds = array((2,), jnp.int32, P())
         return shared, table, ChainState(audio, audio), Conditions(keys, labels, condition), bounds
@@ -192,8 +192,26 @@ def _prepare(graph: nnx.GraphDef, length: int, params: dict, condition: Conditio
     return weights.merge(graph, params).condition(condition, length)
 
 
-def _reverse(network: Network, guided: bool, shared, table, state, clips, bounds) -> ChainState:
-    """Rows bounds[0] to bounds[1] - 1 of the table; their guidance counts only if `guided`."""
+def walk(
+    network: Network,
+    guided: bool,
+    shared: tuple,
+    table: SamplerTable,
+    state: ChainState,
+    clips: Conditions,
+    bounds: Any,
+) -> ChainState:
+    """Rows bounds[0] to bounds[1] - 1 of a table, inside a compiled program.
+
+    Args:
+      network: the network, whose weights and filters are left aside.
+      guided: whether the rows' guidance counts.
+      shared: weights and filters.
+      table: float32.
+      state: x and x0 (B, L).
+      clips: B clips, their condition as `Chain.condition` gives it.
+      bounds: two whole numbers, or an int32 array (2,).
+    """
     params, filters = shared
 
     def predict(x, row, labels):

@@ -28,7 +28,7 @@ from diffwave_jax.generation.inputs import (
 )
 from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
-from diffwave_jax.generation.samplers import SamplerTable, plan
+from diffwave_jax.generation.samplers import SamplerTable, plan, polished
 from diffwave_jax.generation.settings import Settings, check_count
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, labels, model_config, weights
@@ -48,7 +48,7 @@ class DiffusionModel(LoadedModel[Settings]):
     """
 
     def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
-        if config.train.task != "diffusion":
+        if config.train.task not in ("diffusion", "distillation"):
             raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
         super().__init__(config, params)
         self.diffusion = Diffusion.from_config(config.diffusion)
@@ -98,6 +98,8 @@ class DiffusionModel(LoadedModel[Settings]):
         speaker: Choice | None = None,
         guided_steps: Sequence[int] | None = None,
         noise_scale: float | None = None,
+        levels: Sequence[int] | None = None,
+        polish: int | None = None,
         batch_size: int | None = None,
         progress: bool = False,
     ) -> Float32[np.ndarray, "{n} samples"]:
@@ -117,6 +119,8 @@ class DiffusionModel(LoadedModel[Settings]):
           speaker: who says it, by number or name, or several who take turns; `()` for all.
           guided_steps: the lowest and the highest diffusion step at which guidance is applied; `()` for all.
           noise_scale: factor on the fresh noise of each step, 0 to 2.
+          levels: the diffusion steps to evaluate the network at, noisiest first, in place of `steps`.
+          polish: the diffusion step of a last posterior-mean pass, one evaluation more.
           batch_size: clips at a time; None for what the devices' memory holds.
           progress: show a bar.
 
@@ -133,6 +137,8 @@ class DiffusionModel(LoadedModel[Settings]):
             steps=steps,
             eta=eta,
             noise_scale=noise_scale,
+            levels=levels,
+            polish=polish,
             digit=digit,
             speaker=speaker,
             guidance=guidance,
@@ -215,7 +221,7 @@ class DiffusionModel(LoadedModel[Settings]):
             return self._chain
         if length not in self._chains:
             with standard_jax():
-                self._chains = {length: self._make_chain(_filters(self._graph, self._params, length))}
+                self._chains = {length: self._make_chain(filters_of(self._graph, self._params, length))}
         return self._chains[length]
 
     @property
@@ -237,7 +243,7 @@ class DiffusionModel(LoadedModel[Settings]):
         if any(".s4." in name for name in self._params):
             doing("making S4 kernels")
         with standard_jax():
-            return _filters(self._graph, self._params)
+            return filters_of(self._graph, self._params)
 
 
 def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: int | None = None) -> SamplerTable:
@@ -260,13 +266,16 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
         eta=settings.eta,
         noise_scale=settings.noise_scale,
         start=start,
+        levels=settings.levels,
         clamp=config.sample.clamp,
     )
-    return rows._replace(guidance=settings.guidance_at(rows.timestep))
+    rows = rows._replace(guidance=settings.guidance_at(rows.timestep))
+    return rows if settings.polish is None else polished(rows, diffusion, settings.polish)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
-def _filters(graph: nnx.GraphDef, params: dict, length: int | None = None) -> tuple:
+def filters_of(graph: nnx.GraphDef, params: dict, length: int | None = None) -> tuple:
+    """The spectra of a network's S4 filters for clips of `length` samples, None for its own; () if it has none."""
     return weights.merge(graph, params).filters(length)
 
 

@@ -1,6 +1,7 @@
 """A trained diffusion model in one object: what `diffwave_jax.load` returns and everything else uses."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +71,8 @@ class Generator(DiffusionModel):
         *,
         eta: float | None = None,
         noise_scale: float | None = None,
+        levels: Sequence[int] | None = None,
+        polish: int | None = None,
         batch_size: int | None = None,
         on_step: OnStep | None = None,
         progress: bool = False,
@@ -81,7 +84,7 @@ class Generator(DiffusionModel):
 
         Args:
           mel: (n, bands, frames) or (bands, frames) float, of this model's own kind: see `mel`.
-          seed, steps, sampler, eta, noise_scale, batch_size, on_step, progress: see `generate`.
+          seed, steps, sampler, eta, noise_scale, levels, polish, batch_size, on_step, progress: see `generate`.
 
         Returns:
           (n, frames * hop) float32, about -1 to 1.
@@ -91,7 +94,14 @@ class Generator(DiffusionModel):
         """
         mels = vocoding.front_end(self.config).checked(np.asarray(mel))
         settings = Settings.for_model(
-            self.config, seed=seed, sampler=sampler, steps=steps, eta=eta, noise_scale=noise_scale
+            self.config,
+            seed=seed,
+            sampler=sampler,
+            steps=steps,
+            eta=eta,
+            noise_scale=noise_scale,
+            levels=levels,
+            polish=polish,
         )
         rows, n, length = table(self.diffusion, settings, self.config), len(mels), mels.shape[2] * self._hop
         condition = vocoding.padded(mels)
@@ -249,7 +259,8 @@ class Generator(DiffusionModel):
         most = self.diffusion.num_steps - 1
         if not 1 <= interp_t <= most:
             raise UserError(f"the step at which clips are mixed is {interp_t}; it must be between 1 and {most}")
-        return int(np.sum(table.timestep >= interp_t))
+        below = np.append(table.timestep < interp_t, True)
+        return int(np.argmax(below))  # the pass that may follow the chain begins with noise again
 
     def _finish(self, w: ArrayLike, interp_t: int, settings: Settings, indices, *, on_step=None) -> np.ndarray:
         table = self._table(settings)

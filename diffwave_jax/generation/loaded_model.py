@@ -73,6 +73,11 @@ class LoadedModel(Generic[How]):
         return self.config.model.length
 
     @property
+    def params(self) -> weights.Weights:
+        """{dotted name: float32 array}, the network's weights."""
+        return self._params
+
+    @property
     def num_parameters(self) -> int:
         """Number of weights."""
         return weights.count(self._params)

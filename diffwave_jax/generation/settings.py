@@ -37,6 +37,9 @@ class Settings:
       speaker: of a model that tells speakers apart, numbers of those who say the digits, in turns such that each says
         every digit asked for; none for all of them.
       guidance: classifier-free guidance scale; 1 for the plain conditional model.
+      levels: the diffusion steps of the chain, noisiest first; none for those of the sampler's usual spacing.
+      polish: the diffusion step of a posterior-mean pass after the chain, see `diffwave_jax.generation.samplers.
+        polished`; None for none. It takes one evaluation more than `steps`.
       guided_steps: the lowest and the highest diffusion step at which guidance is applied; None for all of them. Among
         the noisiest steps it costs variety (Kynkaanniemi et al., arXiv 2404.07724).
     """
@@ -46,6 +49,8 @@ class Settings:
     seed: int = 0
     eta: float | None = None
     noise_scale: float = 1.0
+    levels: tuple[int, ...] = ()
+    polish: int | None = None
     digit: tuple[int, ...] = ()
     speaker: tuple[int, ...] = ()
     guidance: float = 1.0
@@ -61,6 +66,8 @@ class Settings:
         steps: int | None = None,
         eta: float | None = None,
         noise_scale: float | None = None,
+        levels: Sequence[int] | None = None,
+        polish: int | None = None,
         digit: Choice | None = None,
         speaker: Choice | None = None,
         guidance: float | None = None,
@@ -75,6 +82,8 @@ class Settings:
         Args:
           config: the model's config.
           seed, sampler, steps, eta, noise_scale, guidance: see the attributes.
+          levels: in place of `steps`, or as many as those.
+          polish: see the attributes.
           digit: number or name of a class, or several; `()` for none at all.
           speaker: number or name of a speaker, or several; `()` for all of them.
           guided_steps: the lowest and the highest; `()` for all of them.
@@ -89,16 +98,19 @@ class Settings:
         sampler = sampler or usual_sampler
         chain = usual if sampler == usual_sampler and start is None else nothing
         noise = chain if eta is None else nothing
-        steps, eta = _or(steps, chain.steps), _or(eta, chain.eta)
-        levels = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
+        chosen = _levels(levels, usual if steps is None and (chain is usual or usual.distilled) else nothing, start)
+        steps, eta = _or(steps, len(chosen) or chain.steps), _or(eta, chain.eta)
+        among = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
         said = usual if start is None else nothing
         classes = numbers_of(_or(digit, said.digit), class_names(config), "digit")
         return cls(
             sampler=sampler,
-            steps=usual_steps(sampler, levels) if steps is None else _whole(steps, "steps"),
+            steps=usual_steps(sampler, among) if steps is None else _whole(steps, "steps"),
             seed=_whole(seed, "seed"),
             eta=None if eta is None else _real(eta, "eta"),
             noise_scale=_real(_or(noise_scale, noise.noise_scale), "noise_scale"),
+            levels=chosen,
+            polish=_or(polish if polish is None else _whole(polish, "polish"), said.polish),
             digit=classes,
             speaker=numbers_of(_or(speaker, usual.speaker if classes else ()), speaker_names(config), "speaker"),
             guidance=_real(_or(guidance, usual.guidance if classes else 1.0), "guidance"),
@@ -143,6 +155,8 @@ class Settings:
             "guidance": self.guidance,
             **({} if self.noise_scale == 1 else {"noise_scale": self.noise_scale}),
             **({"guided_steps": list(self.guided_steps)} if self.guided_steps else {}),
+            **({"levels": list(self.levels)} if self.levels else {}),
+            **({} if self.polish is None else {"polish": self.polish}),
         }
 
     def guidance_at(self, timesteps: Real[ArrayLike, " steps"]) -> Float64[np.ndarray, " steps"]:
@@ -153,6 +167,10 @@ class Settings:
     def check(self, config: ConfigDict) -> None:
         """UserError if the model of a config cannot do what is asked; `samplers.plan` checks how it samples."""
         check_seed(self.seed)
+        if self.levels and len(self.levels) != self.steps:
+            raise UserError(f"steps is {self.steps}, but {len(self.levels)} levels are given; leave steps out")
+        if config.sample.distilled:
+            self._check_distilled(config.sample)
         if self.guided_steps and self.guided_steps[0] > self.guided_steps[1]:
             raise UserError("guided_steps is {} to {}; give the lowest step first".format(*self.guided_steps))
         if not math.isfinite(self.guidance):
@@ -168,6 +186,15 @@ class Settings:
         check_numbers(self.speaker, speaker_names(config), "speaker")
         if self.guidance != 1 and not self.digit:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
+
+    def _check_distilled(self, usual: ConfigDict) -> None:
+        """UserError for what a distilled network has never seen."""
+        known = self.levels and self.levels == tuple(usual.levels)[-len(self.levels) :]
+        if not known or self.sampler != usual.sampler or self.guidance != 1 or self.polish is not None:
+            raise UserError(
+                f"this model was distilled to the levels {','.join(map(str, usual.levels))} of {usual.sampler}, its "
+                "guidance inside, and knows no others: leave sampler, steps, levels, guidance and polish out"
+            )
 
 
 def check_seed(seed: int) -> None:
@@ -190,6 +217,13 @@ def _usual(config: ConfigDict) -> ConfigDict:
         if name not in known:
             raise UserError(f"unknown field {name!r} in the config's sample section; known are {', '.join(known)}")
     return config.sample
+
+
+def _levels(asked: Sequence[int] | None, usual: ConfigDict, start: int | None) -> tuple[int, ...]:
+    """The levels asked for, else the usual ones, from `start` on; none where neither says any."""
+    if asked is not None:
+        return tuple(_whole(level, "a level") for level in asked)
+    return tuple(level for level in usual.levels if start is None or level <= start)
 
 
 def _or(asked: Value | None, usual: Value) -> Value:

@@ -125,6 +125,8 @@ def _make(
         settings.sampler,
         eta=settings.eta,
         noise_scale=settings.noise_scale,
+        levels=settings.levels or None,
+        polish=settings.polish,
         on_step=told,
     )[0]
     if source.recording is not None:
@@ -150,6 +152,8 @@ def _record(generator: Generator, name: str, settings: Settings, options: Output
         "steps": settings.steps,
         "eta": settings.eta,
         "noise_scale": settings.noise_scale,
+        **({"levels": list(settings.levels)} if settings.levels else {}),
+        **({} if settings.polish is None else {"polish": settings.polish}),
         "normalized": options.normalize,
     }
 

@@ -60,6 +60,29 @@ def test_the_compiled_chain_is_the_samplers_steps(unconditional):
     np.testing.assert_allclose(found, state.x, atol=ROUNDING)
 
 
+def test_a_pass_after_the_chain_hears_its_clip_with_new_noise(conditional):
+    chain = {"levels": (199, 90, 20), "sampler": "ddim", "digit": 3, "seed": 4}
+    clips, t = conditional.generate(2, guidance=2.0, **chain), 60
+    level = conditional.diffusion.alpha_bar[t]
+    fresh = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 3), (256,)))(clip_keys(4, np.arange(2)))
+    noisy = np.sqrt(level) * clips + np.sqrt(1 - level) * fresh
+    noise = conditional.predict_noise(noisy, np.full(2, t), np.full(2, 3))
+    expected = (noisy - np.sqrt(1 - level) * noise) / np.sqrt(level)
+    told = []
+    found = conditional.generate(2, guidance=2.0, polish=t, on_step=lambda *step: told.append(step), **chain)
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    assert told[-1] == (4, 4)  # one evaluation more than levels
+    np.testing.assert_allclose(conditional.generate(1, guidance=2.0, polish=t, **chain), found[:1], atol=ROUNDING)
+
+
+def test_a_pass_after_the_chain_is_not_part_of_the_way_to_w(unconditional):
+    settings = Settings(sampler="ddim", steps=6, polish=120)
+    w = unconditional.z2w(unconditional.latents(2), 50, settings)
+    np.testing.assert_array_equal(w, unconditional.z2w(unconditional.latents(2), 50, Settings(sampler="ddim", steps=6)))
+    polished = unconditional.generate(2, steps=6, sampler="ddim", polish=120)
+    np.testing.assert_array_equal(unconditional.generate_from_w(w, 50, settings), polished)
+
+
 def test_a_clip_depends_on_seed_and_index_alone(unconditional):
     five = unconditional.generate(5, seed=1, steps=4, sampler="ddpm", batch_size=5)
     three = unconditional.generate(3, seed=1, steps=4, sampler="ddpm", batch_size=1)

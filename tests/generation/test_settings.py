@@ -59,6 +59,36 @@ def test_another_sampler_has_its_own_usual_steps_and_noise():
     assert chain(start=150, sampler="ddim") == ("ddim", 50, None, 1.0)
 
 
+def test_levels_stand_for_a_number_of_steps():
+    usual = config(sampler="ddim", levels=(199, 90, 20), polish=60)
+
+    def chain(**what):
+        found = asked(usual, **what)
+        return found.sampler, found.steps, found.levels, found.polish
+
+    assert chain() == ("ddim", 3, (199, 90, 20), 60)
+    assert chain(levels=(150, 30)) == ("ddim", 2, (150, 30), 60)
+    assert chain(steps=7, polish=40) == ("ddim", 7, (), 40)
+    assert chain(sampler="dpm++") == ("dpm++", 25, (), 60)
+    assert chain(start=50) == ("ddim", 50, (), None)
+    record = asked(usual, digit=1).on_record(0, usual)
+    assert record.items() >= {"steps": 3, "levels": [199, 90, 20], "polish": 60}.items()
+    assert not {"levels", "polish"} & asked(config(), digit=1).on_record(0, usual).keys()
+
+
+def test_a_distilled_model_knows_its_own_levels_only():
+    found = config(sampler="ddim", levels=(199, 90, 20), distilled=True, guidance=1.0, digit=(1,))
+    asked(found).check(found)
+    asked(found, digit=2, eta=0.2, start=90).check(found)
+    assert asked(found, start=90).levels == (90, 20)
+    wrong = ({"steps": 3}, {"levels": (199, 20)}, {"sampler": "dpm++"}, {"guidance": 2.0}, {"polish": 60}, {"start": 9})
+    for what in wrong:
+        with pytest.raises(
+            UserError, match="distilled to the levels 199,90,20 of ddim, its guidance inside, and knows no others"
+        ):
+            asked(found, **what).check(found)
+
+
 def test_usual_digits_and_guidance_and_none_of_them():
     usual = config(digit=(4, 5), speaker=("speaker1",), guidance=3.0, guided_steps=(20, 150))
 
@@ -108,6 +138,8 @@ def test_digits_by_number_and_by_name(digit, expected):
         ({"guided_steps": 5}, "guided_steps is 5; give the lowest and the highest step"),
         ({"guided_steps": (5, 6, 7)}, "give the lowest and the highest step"),
         ({"sampler": "euler"}, "unknown sampler 'euler'"),
+        ({"levels": (199, 1.5)}, r"a level is 1\.5; give a whole number"),
+        ({"polish": "much"}, "polish is 'much'; give a whole number"),
     ],
 )
 def test_what_no_model_understands(what, message):
@@ -124,6 +156,7 @@ def test_what_no_model_understands(what, message):
         ({"speaker": (1,)}, "a speaker is asked for, but no digit"),
         ({"guidance": 2.0}, "no digit is asked for"),
         ({"guided_steps": (9, 5), "digit": (1,)}, "give the lowest step first"),
+        ({"levels": (199, 20)}, "steps is 25, but 2 levels are given; leave steps out"),
         ({"seed": 2**32}, "seed is 4294967296; it must be between 0 and 4294967295"),
     ],
 )

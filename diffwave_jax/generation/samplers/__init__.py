@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -14,10 +14,21 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.generation.samplers.ddim import ddim
 from diffwave_jax.generation.samplers.ddpm import ddpm
 from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
-from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule
-from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, step
+from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule, explicit
+from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, clean, sampler_table, step
 
-__all__ = ["SAMPLERS", "SPACINGS", "ChainState", "Sampler", "SamplerTable", "Schedule", "plan", "step", "usual_steps"]
+__all__ = [
+    "SAMPLERS",
+    "SPACINGS",
+    "ChainState",
+    "Sampler",
+    "SamplerTable",
+    "Schedule",
+    "clean",
+    "plan",
+    "step",
+    "usual_steps",
+]
 
 Number = TypeVar("Number", bound=float)
 
@@ -59,6 +70,7 @@ def plan(
     noise_scale: float = 1.0,
     start: int | None = None,
     spacing: str | None = None,
+    levels: Sequence[int] = (),
     clamp: float = 0.0,
 ) -> SamplerTable:
     """The table of weights of a chain.
@@ -72,6 +84,7 @@ def plan(
         arXiv 2206.00364, algorithm 2).
       start: the level the chain starts from, T - 1 if None.
       spacing: a name in `SPACINGS`; None for the sampler's usual one.
+      levels: the diffusion steps themselves, noisiest first, in place of `steps` of a spacing; none for that.
       clamp: ancestral samplers keep the noisy audio within this of 0 after every step, as lmnt-com/diffwave; 0 for no
         limit. It would break the assumptions of the others.
 
@@ -82,20 +95,65 @@ def plan(
       UserError: an unknown name, or a number out of its range.
     """
     chosen = _look_up(SAMPLERS, sampler, "sampler")
+    first = start
     start = _in_range(
         diffusion.num_steps - 1 if start is None else start, 0, diffusion.num_steps - 1, "the step to start from"
     )
-    steps = _in_range(usual_steps(sampler, start + 1) if steps is None else steps, 1, start + 1, "steps")
+    usual = len(levels) or usual_steps(sampler, start + 1)
+    steps = _in_range(usual if steps is None else steps, 1, start + 1, "steps")
     if eta is not None and chosen.eta is None:
         raise UserError(f"eta is {eta}, but the sampler {sampler!r} has none; leave it out, or use ddim or dpm++sde")
     eta = _in_range(chosen.eta or 0.0 if eta is None else eta, 0, 1, "eta")
     make_schedule = _look_up(SPACINGS, spacing or chosen.spacing, "spacing")
-    table = chosen.coefficients(make_schedule(diffusion, steps, start), eta)
+    if levels:
+        _check_levels(levels, sampler, first)
+    schedule = explicit(diffusion, levels) if levels else make_schedule(diffusion, steps, start)
+    table = chosen.coefficients(schedule, eta)
     if noise_scale != 1 and steps > 1 and not table.noise.any():  # a last step never adds noise
         raise UserError(f"noise_scale is {noise_scale}, but {sampler!r} adds no noise here; leave it out")
     if clamp and chosen.ancestral:
         table = table._replace(limit=np.full(len(table.limit), clamp))
     return table._replace(noise=_in_range(noise_scale, 0, 2, "noise_scale") * table.noise)
+
+
+def _check_levels(levels: Sequence[int], sampler: str, start: int | None) -> None:
+    """UserError where a chain cannot have levels of one's own, or other ones than these."""
+    if SAMPLERS[sampler].spacing == "fast":
+        raise UserError(f"the sampler {sampler!r} has levels of its own; leave levels out, or use ddpm, ddim or dpm++")
+    if start is not None and levels[0] != start:
+        raise UserError(f"the chain starts from diffusion step {start}, but the first of its levels is {levels[0]}")
+
+
+def polished(table: SamplerTable, diffusion: Diffusion, level: int) -> SamplerTable:
+    """A chain followed by one posterior-mean pass: its clip with the noise of `level`, and what is clean in that.
+
+    E[x_0 | x_t] leaves out what differs from draw to draw: harmonics gain, and the pauses take up noise. The last step
+    of a chain adds no noise of its own, so that it can add the pass's.
+
+    Args:
+      table: a whole chain, which ends in clean audio.
+      diffusion: the schedule the model was trained with, T levels.
+      level: a 0-based diffusion step.
+
+    Returns:
+      The table with a row more, not guided.
+
+    Raises:
+      UserError: a level outside 0 to T - 1.
+    """
+    level = _in_range(level, 0, diffusion.num_steps - 1, "polish")
+    schedule = explicit(diffusion, [level])
+    last = sampler_table(schedule, data=np.ones(1))._replace(limit=table.limit[-1:])
+    weights = ("state", "data", "prediction", "correction")
+    scaled = {name: _last_times(getattr(table, name), schedule.signal[0]) for name in weights}
+    noise = np.append(table.noise[:-1], schedule.noise[0])
+    limit = np.append(table.limit[:-1], np.inf)
+    before = table._replace(**scaled, noise=noise, limit=limit)
+    return SamplerTable(*map(np.append, before, last))
+
+
+def _last_times(column: np.ndarray, factor: float) -> np.ndarray:
+    return np.append(column[:-1], factor * column[-1])
 
 
 def usual_steps(sampler: str, levels: int) -> int:

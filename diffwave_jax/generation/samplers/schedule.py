@@ -5,9 +5,10 @@ A model is trained at T levels; a sampler may visit fewer. The network takes a f
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Integer
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
@@ -96,6 +97,25 @@ def fast(diffusion: Diffusion, steps: int, start: int) -> Schedule:
         where = np.linspace(0, len(alpha_bar) - 1, steps)
         alpha_bar = _alpha_bar_of(np.interp(where, np.arange(len(alpha_bar)), _log_snr_of(alpha_bar)))
     return _down_to_clean(align(diffusion, alpha_bar), alpha_bar)
+
+
+def explicit(diffusion: Diffusion, levels: Sequence[int] | Integer[np.ndarray, " steps"]) -> Schedule:
+    """Trained levels of one's own choice.
+
+    Args:
+      diffusion: the schedule the model was trained with, T levels.
+      levels: 0-based diffusion steps, noisiest first, each lower than the one before.
+
+    Raises:
+      UserError: none at all, one outside 0 to T - 1, or one that is not lower than the one before.
+    """
+    timesteps = np.asarray(levels, int)
+    shown, most = ",".join(map(str, levels)), diffusion.num_steps - 1
+    if not timesteps.size or timesteps.max() > most or timesteps.min() < 0:
+        raise UserError(f"levels is {shown or 'empty'}; give diffusion steps between {most} and 0")
+    if np.any(np.diff(timesteps) >= 0):
+        raise UserError(f"levels is {shown}; give the noisiest first, and each one once")
+    return _down_to_clean(timesteps, diffusion.alpha_bar[timesteps])
 
 
 def align(diffusion: Diffusion, alpha_bar: Float64[np.ndarray, " levels"]) -> Float64[np.ndarray, " levels"]:

@@ -80,7 +80,14 @@ def step(
       predicted_noise: (B, L) what the network says of (state.x, row.timestep).
       noise: (B, L) standard normal.
     """
-    x0 = (state.x - row.noise_level * predicted_noise) / row.signal
+    x0 = clean(row, state.x, predicted_noise)
     x = row.state * state.x + row.data * x0 + row.prediction * predicted_noise
     x = x + row.correction * (x0 - state.x0) + row.noise * noise
     return ChainState(x.clip(-row.limit, row.limit), x0)
+
+
+def clean(
+    row: SamplerTable, x: Float[Column, "*batch samples"], predicted_noise: Float[Column, "*batch samples"]
+) -> Float[Column, "*batch samples"]:
+    """The clean audio (..., L) that predicted noise implies in audio `x` at a row's level."""
+    return (x - row.noise_level * predicted_noise) / row.signal
