@@ -37,7 +37,7 @@ def _step(devices: Mesh, batch_size: int, **model) -> tuple:
     step = make_train_step(task, graph, optimizer, mesh=devices, seed=0, **options)
     state = jax.eval_shape(partial(init_state, optimizer=optimizer, ema_decay=config.train.ema_decay), shapes)
     replicated, sharded = shardings(devices)
-    return step, _placed(state, replicated), _placed(_batch(batch_size, config.data.length), sharded)
+    return step, _placed(state, replicated), _placed(_batch(batch_size, config.data.length), sharded), {}
 
 
 def _batch(size: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:

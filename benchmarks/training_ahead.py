@@ -127,7 +127,8 @@ def compile_step(config: ConfigDict, mesh: Mesh, platforms: Sequence[str] | None
     step = make_train_step(task, graph, optimizer, **fields)
     state = jax.eval_shape(lambda p: init_state(p, optimizer, train.ema_decay), params)
     replicated, sharded = shardings(mesh)
-    arguments = _placed(state, replicated), _placed(_batch(config), sharded)
+    batch, constants = _batch(config, task.needs_data), jax.eval_shape(task.constants)
+    arguments = _placed(state, replicated), _placed(batch, sharded), _placed(constants, replicated)
     return step.trace(*arguments).lower(lowering_platforms=platforms).compile()
 
 
@@ -150,11 +151,11 @@ def _bytes(shapes: str) -> int:
     return total
 
 
-def _batch(config: ConfigDict) -> dict[str, jax.ShapeDtypeStruct]:
+def _batch(config: ConfigDict, with_audio: bool) -> dict[str, jax.ShapeDtypeStruct]:
     size = config.train.batch_size
     scalars = {"label": jnp.int32, "index": jnp.int32, "stop": jnp.bool_}
     batch = {name: jax.ShapeDtypeStruct((size,), dtype) for name, dtype in scalars.items()}
-    return {**batch, "audio": jax.ShapeDtypeStruct((size, config.data.length), jnp.float32)}
+    return batch | ({"audio": jax.ShapeDtypeStruct((size, config.data.length), jnp.float32)} if with_audio else {})
 
 
 def _placed(tree, sharding):

@@ -118,7 +118,7 @@ def _step(step: Callable, params: weights.Weights, optimizer, batch) -> Callable
 
     def call():
         nonlocal state
-        state, metrics = step(state, batch)
+        state, metrics = step(state, batch, {})
         return metrics
 
     return call

@@ -1,4 +1,7 @@
-"""Puts a trained digits model into the package, to be sampled as `configs/digits.py` says now: bundle_digits.py RUN."""
+"""Puts a trained digits model, or a student of it, into the package: python tools/bundle_digits.py RUN [digits_fast].
+
+It is to be sampled as `configs/digits.py` says now; a student as its own run says.
+"""
 
 import sys
 from pathlib import Path
@@ -11,13 +14,13 @@ from half import size, write_half
 from configs.digits import get_config
 from diffwave_jax.config import to_dict
 from diffwave_jax.generation.loading import load_diffusion
-from diffwave_jax.pretrained import pretrained_folder
+from diffwave_jax.pretrained import USUAL, pretrained_folder
 
 
-def main(run: str) -> None:
+def main(run: str, name: str = USUAL) -> None:
     """Writes the checkpoint, and prints its size and how far rounding moved its clips."""
-    folder = pretrained_folder()
-    write_half(run, folder, sample=to_dict(get_config())["sample"])
+    folder = pretrained_folder(name)
+    write_half(run, folder, **({"sample": to_dict(get_config())["sample"]} if name == USUAL else {"teacher": USUAL}))
     full, half = (load_diffusion(path).generate(4, digit=range(4)) for path in (run, folder))
     print(f"largest difference of a sample from float32: {np.abs(full - half).max():.1e} of {np.abs(full).max():.2f}")
     print(size(folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from diffwave_jax import cli
 from diffwave_jax.allocator import keep_freed_memory
@@ -16,8 +16,9 @@ from diffwave_jax.config import to_dict
 from diffwave_jax.distributed import Cluster, joined
 from diffwave_jax.doing import telling
 from diffwave_jax.errors import UserError, printable
+from diffwave_jax.pretrained import found
 from diffwave_jax.training.loop import Run
-from diffwave_jax.training.tensorboard import TensorBoard
+from diffwave_jax.training.teacher import with_teacher
 from diffwave_jax.training.tracker import LIBRARIES, Tracker
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -49,16 +50,27 @@ def main(_):
     keep_freed_memory()
     processes = (NUM_PROCESSES.value, PROCESS_ID.value)
     with joined(Cluster(DISTRIBUTED.value, COORDINATOR.value, *processes, PARTNER_TIMEOUT.value)):
-        config, workdir = CONFIG.value, Path(WORKDIR.value or default_workdir())
+        config, workdir = with_model(CONFIG.value), Path(WORKDIR.value or default_workdir())
         listeners, tell = [], contextlib.nullcontext()
         if jax.process_index() == 0:
             print(f"workdir: {printable(workdir)}", flush=True)
+            from diffwave_jax.training.tensorboard import TensorBoard  # takes seconds where torch is installed
+
             console = cli.Console(config.train.num_steps)
             listeners, tell = [console, TensorBoard(workdir / "tensorboard")], telling(console.doing)
             if REPORT_TO.value:
                 listeners.append(Tracker(REPORT_TO.value, workdir.name, to_dict(config)))
         with tell:
             Run(config, workdir, listeners).train()
+
+
+def with_model(config: ConfigDict) -> ConfigDict:
+    """The config, which for a distillation gets its model from its teacher."""
+    if config.train.task != "distillation":
+        return config
+    with config.unlocked():
+        config.teacher = str(found(config.teacher)) if config.teacher else ""
+    return with_teacher(config)
 
 
 def default_workdir() -> Path:

@@ -120,7 +120,7 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
     """
     saved = checkpoint.load(Path(path), ema=ema)
     config = from_dict(saved.config)
-    if config.train.task != "diffusion":
+    if config.train.task not in ("diffusion", "distillation"):
         raise UserError(f"only diffusion models are converted back, and this is a {config.model.name}")
     if config.diffusion.prediction != "noise":
         raise UserError(f"the original's networks predict noise, this one predicts {config.diffusion.prediction}")

@@ -23,6 +23,8 @@ class AutoregressionTask:
     trains. `train.count_padding` decides whether what fills up shorter clips is predicted too.
     """
 
+    needs_data = True
+
     def __init__(self, config: ConfigDict):
         self._model = config.model
         if config.model.name != "sashimi_ar":
@@ -41,6 +43,10 @@ class AutoregressionTask:
         network = build(self._model, rngs=rngs)
         assert isinstance(network, AutoregressiveSaShiMi)  # the model's name was checked
         return network
+
+    def constants(self) -> dict:
+        """None."""
+        return {}
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Audio as `tokens (B, L)`, see `diffwave_jax.tokens.encode_recorded`."""

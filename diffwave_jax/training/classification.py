@@ -18,6 +18,8 @@ NOISE_DB = (10.0, 70.0)  # below the clip's level; the lower half is inaudible a
 class ClassificationTask:
     """Cross entropy of the class of clips whose speed and noise vary."""
 
+    needs_data = True
+
     def __init__(self, config: ConfigDict):
         self._model = config.model
         if config.model.name != "classifier":
@@ -32,6 +34,10 @@ class ClassificationTask:
         network = build(self._model, rngs=rngs)
         assert isinstance(network, Classifier)  # the model's name was checked
         return network
+
+    def constants(self) -> dict:
+        """None."""
+        return {}
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Audio and labels as they are."""

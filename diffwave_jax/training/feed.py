@@ -66,6 +66,11 @@ class Feed:
         """The next global batch, with word of whether this process was asked to stop."""
         return global_batch(self._prepare(next(self._batches)), self._mesh, stop=stop)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the data's classes, in their order; none where the clips have none."""
+        return self.dataset.classes
+
     def position(self) -> dict:
         """Where the next batch starts, the same in every process."""
         return self._batches.get_state()
@@ -81,11 +86,53 @@ class Feed:
             self._report("the data is not what this run was trained on so far: it goes on with what it finds now")
 
 
+class DrawnFeed:
+    """Endless batches of a task that draws all it learns from, see `Task.needs_data`.
+
+    Args:
+      config: the run's config.
+      mesh: from `data_mesh`.
+
+    Raises:
+      UserError: the batch does not divide among the devices.
+    """
+
+    classes = ()
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        _check_batch_size(config, mesh)
+        self._mesh, self._batch_size = mesh, config.train.batch_size
+
+    def next(self, stop: bool = False) -> Batch:
+        """The next global batch, with word of whether this process was asked to stop."""
+        return drawn_batch(self._batch_size, self._mesh, stop=stop)
+
+    def position(self) -> dict:
+        """Nothing: the step and the seed say all."""
+        return {}
+
+    def seek(self, position: dict) -> None:
+        """Nothing to be done."""
+
+
+def make_feed(config: ConfigDict, mesh: Mesh, **told: Callable) -> Feed | DrawnFeed:
+    """What feeds the config's task; arguments and errors as `Feed` has them."""
+    return Feed(config, mesh, **told) if make_task(config).needs_data else DrawnFeed(config, mesh)
+
+
+def drawn_batch(size: int, mesh: Mesh, *, start: int = 0, stop: bool = False) -> Batch:
+    """The global batch of a task that needs no data; arguments as `global_batch`."""
+    return global_batch({"label": np.zeros(size // jax.process_count(), np.int32)}, mesh, start=start, stop=stop)
+
+
 def validation_batches(config: ConfigDict, mesh: Mesh) -> list[Batch]:
-    """The fixed clips of the validation split that validation losses are measured on.
+    """The fixed clips that validation losses are measured on, of the validation split where the task needs data.
 
     They are its first 64 or as many more as fill whole training batches, from the start again where it has fewer.
     """
+    if not make_task(config).needs_data:
+        size = config.train.batch_size
+        return [drawn_batch(size, mesh, start=start) for start in range(0, VALIDATION_CLIPS, size)]
     dataset = open_dataset(config.data, "validation")
     crops = Crops.from_config(config, dataset)
     size, prepare = config.train.batch_size, make_task(config).prepare

@@ -16,7 +16,7 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.files import check_plain
 from diffwave_jax.models import weights
 from diffwave_jax.training import plateau
-from diffwave_jax.training.feed import Feed, data_mesh, named_classes, validation_batches
+from diffwave_jax.training.feed import data_mesh, make_feed, named_classes, validation_batches
 from diffwave_jax.training.listener import Listener, Listeners
 from diffwave_jax.training.lock import check_unused, only_run
 from diffwave_jax.training.meter import Meter, finite, means
@@ -25,7 +25,7 @@ from diffwave_jax.training.preview import Preview, make_preview
 from diffwave_jax.training.run_checkpoints import RunCheckpoints
 from diffwave_jax.training.step import TrainState, init_state, make_train_step, make_validation, shardings
 from diffwave_jax.training.stop import StopRequest
-from diffwave_jax.training.tasks import Metrics, make_task
+from diffwave_jax.training.tasks import Constants, Metrics, make_task
 
 
 class Run:
@@ -52,7 +52,7 @@ class Run:
         self._optimizer = make_optimizer(train)
         self._graph, self._shapes = weights.abstract(self._task.build)
         self._preview = make_preview(config) if train.sample_every else None
-        self._feed = Feed(
+        self._feed = make_feed(
             config,
             self._mesh,
             progress=self._listeners.preparing,
@@ -60,9 +60,10 @@ class Run:
             report=self._listeners.message,
         )
         self._validation_batches = validation_batches(config, self._mesh) if train.validate_every else []
-        named = named_classes(config, self._feed.dataset.classes)
+        named = named_classes(config, self._feed.classes)
         self._checkpoints = RunCheckpoints(workdir, named, self._listeners.message)
         self._meter = Meter(train.batch_size)
+        self._constants: Constants = {}  # on the devices once the run starts
         self._in_flight: tuple[int, Metrics] | None = None
         self._others_asked = False
         self._validate = make_validation(self._task, self._graph, mesh=self._mesh)
@@ -97,7 +98,7 @@ class Run:
         state = self._start()
         doing("compiling the training step")
         for step in range(int(state.step) + 1, self.config.train.num_steps + 1):
-            state, metrics = self._step(state, self._feed.next(stop=bool(stop.name)))
+            state, metrics = self._step(state, self._feed.next(stop=bool(stop.name)), self._constants)
             self._settle(before=(step, metrics))
             asked = self._asked(stop)
             state = self._report(step, state, final=bool(asked) or step == self.config.train.num_steps)
@@ -111,6 +112,7 @@ class Run:
         like = jax.eval_shape(lambda p: init_state(p, self._optimizer, train.ema_decay), self._shapes)
         state = self._checkpoints.restore(like, replicated, self._feed.seek)
         self._checkpoints.open()
+        self._constants = jax.device_put(self._task.constants(), replicated)
         if state is None:
             state = init_state(weights.split(self._network())[1], self._optimizer, train.ema_decay)
             state = jax.device_put(jax.device_get(state), replicated)
@@ -179,7 +181,9 @@ class Run:
     def _log_validation(self, step: int, state: TrainState) -> TrainState:
         self._settle()
         with self._meter.paused():
-            values = means([self._validate(_averaged(state), batch) for batch in self._validation_batches])
+            values = means(
+                [self._validate(_averaged(state), batch, self._constants) for batch in self._validation_batches]
+            )
         self._listeners.scalars(step, {f"validation_{name}": value for name, value in values.items()})
         if self.config.train.schedule != "plateau":
             return state

@@ -125,4 +125,4 @@ class AutoregressivePreview:
         return {}
 
 
-PREVIEWS = {"autoregression": AutoregressivePreview, "diffusion": DiffusionPreview}
+PREVIEWS = {"autoregression": AutoregressivePreview, "diffusion": DiffusionPreview, "distillation": DiffusionPreview}

@@ -22,6 +22,8 @@ from diffwave_jax.training.step import TrainState
 # Sections that decide what the weights mean; the rest of a config may change between a stop and its resumption.
 FIXED_SECTIONS = ("model", "diffusion")
 COMPUTE_FIELDS = ("dtype", "remat", "s4_implementation")  # of the model: how it is computed, not what
+# Of a student: which steps it learns, and from whom.
+STUDENT_FIELDS = (("sample", "levels"), ("distill", "fingerprint"))
 
 
 class RunCheckpoints:
@@ -174,14 +176,13 @@ class RunCheckpoints:
         return TrainState(jax.device_put(np.int32(step), sharding), params, ema, optimizer)
 
     def _check_config(self, saved: ConfigDict, path: Path) -> None:
-        for section in FIXED_SECTIONS:
-            ours, theirs = _meaning(self._config[section]), _meaning(saved[section])
-            for field in sorted(set(ours) | set(theirs)):
-                if ours.get(field) != theirs.get(field):
-                    raise UserError(
-                        f"{path} was trained with {section}.{field}={theirs.get(field)!r}, the config says "
-                        f"{ours.get(field)!r}: use the same config, or another --workdir"
-                    )
+        ours, theirs = _meaning(self._config), _meaning(saved)
+        for field in sorted(set(ours) | set(theirs)):
+            if ours.get(field) != theirs.get(field):
+                raise UserError(
+                    f"{path} was trained with {field}={theirs.get(field)!r}, the config says {ours.get(field)!r}: use "
+                    "the same config, or another --workdir"
+                )
 
 
 def _config(path: Path) -> ConfigDict:
@@ -203,8 +204,13 @@ def _config(path: Path) -> ConfigDict:
         raise ValueError(str(error)) from error
 
 
-def _meaning(section: ConfigDict) -> dict:
-    return {field: value for field, value in section.to_dict().items() if field not in COMPUTE_FIELDS}
+def _meaning(config: ConfigDict) -> dict:
+    """{dotted name: value} of what decides what the weights mean."""
+    fields = [
+        (section, field) for section in FIXED_SECTIONS for field in config[section] if field not in COMPUTE_FIELDS
+    ]
+    fields += STUDENT_FIELDS if config.sample.distilled else ()
+    return {f"{section}.{field}": config[section][field] for section, field in fields}
 
 
 def _put_aside(paths: list[Path]) -> None:

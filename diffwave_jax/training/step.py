@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
-from diffwave_jax.training.tasks import Batch, Metrics, Task
+from diffwave_jax.training.tasks import Batch, Constants, Metrics, Task
 
 REPLICATED, SHARDED = PartitionSpec(), PartitionSpec("data")
 
@@ -47,13 +47,14 @@ def make_train_step(
     seed: int,
     accumulate: int = 1,
     ema_decay: float = 0.0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """The jitted step: (state, batch) to (next state, metrics); the old state's memory is reused.
+) -> Callable[[TrainState, Batch, Constants], tuple[TrainState, Metrics]]:
+    """The jitted step: (state, batch, constants) to (next state, metrics); the old state's memory is reused.
 
-    The batch is sharded over the mesh's axis "data", everything else replicated. Each device works on its own clips
-    and talks to the others once, when gradients and metrics are added up. Randomness depends on the seed, the state's
-    step and each clip's place in the global batch. To the task's metrics come the gradient's norm (before clipping)
-    and "stop", above 0 once any process was asked to stop, which all of them thus learn at the same step.
+    The batch is sharded over the mesh's axis "data", everything else replicated, the task's constants too. Each device
+    works on its own clips and talks to the others once, when gradients and metrics are added up. Randomness depends on
+    the seed, the state's step and each clip's place in the global batch. To the task's metrics come the gradient's norm
+    (before clipping) and "stop", above 0 once any process was asked to stop, which all of them thus learn at the same
+    step.
 
     Args:
       task: what is trained.
@@ -65,20 +66,20 @@ def make_train_step(
       ema_decay: of the weights' moving average, reached after a warm-up of its own; 0 for none.
     """
 
-    def loss(params, batch, key):
-        return task.loss(weights.merge(graph, params), batch, key)
+    def gradients(params, batch, constants, key):
+        def loss(params, batch, key):
+            return task.loss(weights.merge(graph, params), batch | constants, key)
 
-    def gradients(params, batch, key):
         grads, metrics = _accumulated(jax.grad(loss, has_aux=True), params, batch, key, accumulate)
         metrics["stop"] = (jnp.sum(batch["stop"], dtype=jnp.float32), jnp.float32(1))
         grads, metrics = jax.lax.psum((grads, metrics), "data")
         return jax.tree.map(lambda g: g / (mesh.size * _share(metrics)), grads), metrics
 
-    all_gradients = _over_devices(gradients, mesh, (REPLICATED, SHARDED, REPLICATED))
+    all_gradients = _over_devices(gradients, mesh, (REPLICATED, SHARDED, REPLICATED, REPLICATED))
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch, constants: Constants) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        grads, metrics = all_gradients(state.params, batch, key)
+        grads, metrics = all_gradients(state.params, batch, constants, key)
         updates, opt_state = optimizer.update(grads, state.optimizer, state.params)
         params = cast(weights.Weights, optax.apply_updates(state.params, updates))  # as nested as what it is given
         ema = _averaged(state, params, ema_decay)
@@ -88,7 +89,7 @@ def make_train_step(
     replicated, sharded = shardings(mesh)
     return jax.jit(
         step,
-        in_shardings=(replicated, sharded),
+        in_shardings=(replicated, sharded, replicated),
         out_shardings=replicated,
         donate_argnums=0,
         compiler_options=compiler_options(mesh),
@@ -103,18 +104,20 @@ def _averaged(state: TrainState, params: weights.Weights, decay: float) -> weigh
     return cast(weights.Weights, optax.incremental_update(params, state.ema, share))
 
 
-def make_validation(task: Task, graph: nnx.GraphDef, *, mesh: Mesh) -> Callable[[weights.Weights, Batch], Metrics]:
-    """The jitted validation: (params, batch) to metrics, with the same noise every time."""
+def make_validation(
+    task: Task, graph: nnx.GraphDef, *, mesh: Mesh
+) -> Callable[[weights.Weights, Batch, Constants], Metrics]:
+    """The jitted validation: (params, batch, constants) to metrics, with the same noise every time."""
 
-    def validate(params, batch):
-        metrics = task.validation_loss(weights.merge(graph, params), batch, jax.random.key(0))[1]
+    def validate(params, batch, constants):
+        metrics = task.validation_loss(weights.merge(graph, params), batch | constants, jax.random.key(0))[1]
         return jax.lax.psum(metrics, "data")
 
     replicated, sharded = shardings(mesh)
-    all_metrics = _over_devices(validate, mesh, (REPLICATED, SHARDED))
+    all_metrics = _over_devices(validate, mesh, (REPLICATED, SHARDED, REPLICATED))
     return jax.jit(
         all_metrics,
-        in_shardings=(replicated, sharded),
+        in_shardings=(replicated, sharded, replicated),
         out_shardings=replicated,
         compiler_options=compiler_options(mesh),
     )

@@ -1,6 +1,6 @@
 """What is trained: a task builds its network and turns a batch into a loss."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,12 @@ from diffwave_jax.models import build, labels
 from diffwave_jax.models.conditioner import Condition
 from diffwave_jax.training.autoregression import AutoregressionTask
 from diffwave_jax.training.classification import ClassificationTask
+from diffwave_jax.training.distillation import DistillationTask
 
 NO_CLIP = 2**32 - 1  # folded into a batch's key for what its clips share
 
 Batch = dict[str, jax.Array]
+Constants = dict[str, Any]
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 
 
@@ -27,7 +29,16 @@ class Task(Protocol):
     A batch holds `audio (B, L)`, `label (B,)`, `index (B,)`, each clip's place in the global batch, and `stop (B,)`,
     whether the process it comes from was asked to stop; for a vocoder also `mel (B, frames, bands)`. Random numbers
     come from the key and the clip's place alone, so they are the same however the batch is spread over devices.
+
+    Attributes:
+      needs_data: whether its batches hold clips of a data set; if not, they hold `label`, all 0, `index` and `stop`.
     """
+
+    needs_data: bool
+
+    def constants(self) -> Constants:
+        """Arrays that the loss finds in every batch besides, by name, the same ones for all clips; {} for none."""
+        ...
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What goes to the devices of a process's clips from `Dataset.read`; done on the host."""
@@ -53,6 +64,8 @@ class Task(Protocol):
 class DiffusionTask:
     """Predicts the noise in noisy clips (DiffWave, algorithm 1)."""
 
+    needs_data = True
+
     def __init__(self, config: ConfigDict):
         self._model = config.model
         if "n_speakers" not in config.model:
@@ -77,6 +90,10 @@ class DiffusionTask:
     def build(self, rngs: nnx.Rngs) -> nnx.Module:
         """The network of the config's `model` section."""
         return build(self._model, rngs=rngs)
+
+    def constants(self) -> Constants:
+        """None."""
+        return {}
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Audio and labels as they are, and a vocoder's mels."""
@@ -138,7 +155,12 @@ def _step_weight(alpha_bar: np.ndarray, train: ConfigDict) -> np.ndarray:
     return weight * np.minimum(1, train.snr_limit * (1 - alpha_bar) / alpha_bar)
 
 
-TASKS = {"autoregression": AutoregressionTask, "classification": ClassificationTask, "diffusion": DiffusionTask}
+TASKS = {
+    "autoregression": AutoregressionTask,
+    "classification": ClassificationTask,
+    "diffusion": DiffusionTask,
+    "distillation": DistillationTask,
+}
 
 
 def make_task(config: ConfigDict) -> Task:

@@ -38,7 +38,7 @@ def _plain_descent(config, *, steps=1, ema_decay=0.0, accumulate=1):
     step = make_train_step(task, graph, optimizer, mesh=data_mesh(), seed=0, accumulate=accumulate, ema_decay=ema_decay)
     state, metrics = init_state(jax.tree.map(jnp.copy, params), optimizer, ema_decay), []
     for _ in range(steps):
-        state, values = step(state, _batch())
+        state, values = step(state, _batch(), {})
         metrics.append(values)
     return params, state, metrics
 

@@ -1,0 +1,97 @@
+"""A teacher's chain cut into segments: a distilled model makes one step of each."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float64
+from ml_collections import ConfigDict
+
+from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.errors import UserError
+from diffwave_jax.generation.samplers import SamplerTable
+from diffwave_jax.generation.samplers.ddim import ddim
+from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
+from diffwave_jax.generation.samplers.schedule import explicit
+
+SOLVERS = {"ddim": ddim, "dpm++": dpm_solver}
+FINER = 2.0  # 1 spaces levels evenly by angle; higher brings them closer together near the clean clip
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segments:
+    """What teacher and student do between the same K levels.
+
+    Attributes:
+      teacher: K times `substeps` rows, those of a segment one after another.
+      student: K rows of DDIM, one a segment.
+      substeps: the teacher's steps in a segment.
+    """
+
+    teacher: SamplerTable
+    student: SamplerTable
+    substeps: int
+
+    @classmethod
+    def from_config(cls, diffusion: Diffusion, distill: ConfigDict) -> "Segments":
+        """Those of a `distill` section that is whole, see `diffwave_jax.training.teacher`.
+
+        The first step of each segment is of first order: a multistep solver knows nothing of the segment before. A
+        `noise_scale` below 1 leaves less of the predicted noise after each step.
+        """
+        walk = np.array(distill.walk)
+        substeps = len(walk) // distill.levels
+        first = np.arange(len(walk)) % substeps == 0
+        teacher = SOLVERS[distill.solver](explicit(diffusion, walk), 0.0)
+        lowest, highest = distill.guided_steps or (-np.inf, np.inf)
+        guided = (lowest <= walk) & (walk <= highest)
+        ends = np.append(teacher.noise_level[1:], 0.0)
+        teacher = teacher._replace(
+            correction=np.where(first, 0.0, teacher.correction),
+            prediction=teacher.prediction - (1 - distill.noise_scale) * ends,
+            guidance=np.where(guided, distill.guidance, 1.0),
+        )
+        return cls(teacher, ddim(explicit(diffusion, walk[first]), 0.0), substeps)
+
+    @property
+    def shrink(self) -> Float64[np.ndarray, " segments"]:
+        """(K,) by what the noise is multiplied from a segment's start to its end; 0 for the last."""
+        return self._ends[1] / self.student.noise_level
+
+    @property
+    def share(self) -> Float64[np.ndarray, " segments"]:
+        """(K,) of the clean clip in where a DDIM step lands, next to `shrink` times its start."""
+        return self._ends[0] - self.student.signal * self.shrink
+
+    @property
+    def weight(self) -> Float64[np.ndarray, " segments"]:
+        """(K,) of the clean clip's error: signal over noise, at least 1 ("truncated SNR", 2202.00512, section 4)."""
+        return np.maximum((self.student.signal / self.student.noise_level) ** 2, 1)
+
+    @property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """(K,) signal and noise level where each segment ends."""
+        return np.append(self.student.signal[1:], 1.0), np.append(self.student.noise_level[1:], 0.0)
+
+
+def spaced_levels(diffusion: Diffusion, count: int) -> tuple[int, ...]:
+    """Trained levels from the noisiest on, spaced by the angle arctan(noise / signal), closer near the clean clip.
+
+    Evenly spaced angles are those of the cosine schedule of Salimans and Ho (2202.00512, section 2).
+
+    Args:
+      diffusion: the schedule.
+      count: how many; every second of 2 K levels is a level of K, but for rounding.
+
+    Raises:
+      UserError: the schedule does not hold so many apart.
+    """
+    angle = np.arccos(np.sqrt(diffusion.alpha_bar))
+    wanted = angle[-1] * (np.arange(count, 0, -1) / count) ** FINER
+    levels = np.rint(np.interp(wanted, angle, np.arange(len(angle)))).astype(int)
+    levels = np.maximum(levels, np.arange(count)[::-1])  # each at least one below the one before
+    if count > len(angle) or np.any(np.diff(levels) >= 0):
+        raise UserError(
+            f"distill.levels times distill.substeps is {count}: the teacher's {diffusion.num_steps} diffusion steps do "
+            "not hold so many levels apart; take fewer"
+        )
+    return tuple(levels.tolist())

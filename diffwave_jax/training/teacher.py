@@ -1,0 +1,82 @@
+"""The model that a distillation learns from, and the config of the student that it makes."""
+
+from ml_collections import ConfigDict
+
+from diffwave_jax.errors import UserError
+from diffwave_jax.generation.generator import Generator
+from diffwave_jax.generation.loading import load_diffusion
+from diffwave_jax.training.segments import spaced_levels
+
+
+def load_teacher(config: ConfigDict) -> Generator:
+    """The teacher of a distillation's config, from wherever `diffwave_jax.load` finds `config.teacher`.
+
+    Raises:
+      UserError: none is named, it cannot be loaded, or it makes no clips by diffusion.
+    """
+    if not config.teacher:
+        raise UserError("a distillation needs a teacher: give --config.teacher=RUN, or the name of a pretrained model")
+    return load_diffusion(config.teacher)
+
+
+def with_teacher(config: ConfigDict) -> ConfigDict:
+    """A distillation's config, whole: the teacher's network, noise schedule, data and mels, the config's own training.
+
+    Args:
+      config: a config whose task is "distillation"; it stays as it is.
+
+    Returns:
+      A config whose `distill` section says all that the teacher does, and whose `sample` section has the student's
+      levels.
+
+    Raises:
+      UserError: there is no such teacher, or it cannot be distilled so.
+    """
+    teacher = load_teacher(config)
+    whole = teacher.config.copy_and_resolve_references()
+    with whole.unlocked(), whole.ignore_type():
+        for name in ("seed", "train", "teacher", "distill"):
+            whole[name] = config[name]
+        whole = whole.copy_and_resolve_references()  # the given config stays as it is
+        whole.data.update({name: value for name, value in config.data.items() if value})
+        whole.distill.update(_walk(whole.distill, teacher))
+        whole.distill.fingerprint = teacher.fingerprint
+        whole.sample.update(_sampled(whole.distill))
+    return whole
+
+
+def _walk(distill: ConfigDict, teacher: Generator) -> dict:
+    """The fields of `distill` that say what the teacher does between the student's levels."""
+    usual = teacher.config.sample
+    guidance = (usual.guidance if usual.digit else 1.0) if distill.guidance is None else distill.guidance
+    if guidance != 1 and not teacher.config.model.n_classes:
+        raise UserError(f"distill.guidance is {guidance}, but the teacher is unconditional: leave it out")
+    walk = distill.walk or usual.levels or spaced_levels(teacher.diffusion, distill.levels * distill.substeps)
+    if len(walk) % distill.levels:
+        raise UserError(
+            f"distill.levels is {distill.levels}, but the teacher walks over {len(walk)} levels: take a number that "
+            "divides them"
+        )
+    return {
+        "walk": tuple(walk),
+        "solver": "ddim" if usual.distilled else "dpm++",
+        "guidance": guidance,
+        "noise_scale": usual.noise_scale if distill.noise_scale is None else distill.noise_scale,
+        "guided_steps": usual.guided_steps,
+    }
+
+
+def _sampled(distill: ConfigDict) -> dict:
+    """The fields of `sample` that suit the student alone."""
+    return {
+        "levels": distill.walk[:: len(distill.walk) // distill.levels],
+        "distilled": True,
+        "sampler": "ddim",
+        "steps": distill.levels,
+        "guidance": 1.0,
+        "guided_steps": (),
+        "eta": None,
+        "noise_scale": 1.0,
+        "clamp": 0.0,
+        "polish": None,
+    }
