@@ -130,6 +130,7 @@ class Processes:
 
     def __init__(self, cache: Path):
         self.cache_settings = {
+            "jax_enable_compilation_cache": True,
             "jax_compilation_cache_dir": str(cache),
             "jax_persistent_cache_min_compile_time_secs": 0,
             "jax_persistent_cache_min_entry_size_bytes": -1,

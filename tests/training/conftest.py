@@ -3,6 +3,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from diffwave_jax.training.loop import Run
 from tests.helpers.runs import Processes, write_clips
@@ -26,9 +27,11 @@ def compiled_once(processes):
     before = {name: getattr(jax.config, name) for name in processes.cache_settings}
     for name, value in processes.cache_settings.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()  # what was compiled before has settled that there is none
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

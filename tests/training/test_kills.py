@@ -4,11 +4,11 @@ import numpy as np
 
 from tests.helpers.runs import killed_again_and_again, saved, tiny_config
 
-STEPS = 20
+STEPS = 9
 
 
 def test_a_kill_leaves_no_trace(clips, processes, tmp_path):
-    config = tiny_config(clips, num_steps=STEPS, checkpoint_every=1, log_every=10, keep=2)
+    config = tiny_config(clips, num_steps=STEPS, checkpoint_every=1, log_every=3, keep=2)
     config.model.update(n_layers=1, channels=4)
     killed_again_and_again(processes, config, tmp_path, kills=1)
     whole, killed = saved(tmp_path / "whole", STEPS), saved(tmp_path / "killed", STEPS)
