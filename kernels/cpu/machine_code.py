@@ -39,7 +39,7 @@ def compile_function(function: Callable, result: types.Type, *arguments: types.T
       The function; its machine code is at `address`.
     """
     compiled = CFunc(function, (arguments, result), {}, {})
-    compiled._cache = _Cache(function.__name__)  # pyright: ignore[reportAttributeAccessIssue]: see `_Cache`
+    compiled._cache = _Cache(function.__name__, function.__module__)  # pyright: ignore[reportAttributeAccessIssue]: see `_Cache`
     compiled.compile()
     return compiled
 
@@ -72,8 +72,8 @@ class _Cache:
     Nothing that is wrong with the disk is an error: the function is then compiled, or not kept.
     """
 
-    def __init__(self, name: str):
-        self._name = name
+    def __init__(self, name: str, module: str):
+        self._name, self._module = name, module
 
     def load_overload(self, signature, context) -> CompileResult | None:
         try:
@@ -88,7 +88,7 @@ class _Cache:
             _kept().write(self._key(signature, result.codegen), dumps(result._reduce()))
 
     def _key(self, signature, codegen) -> str:
-        key = hashlib.sha256()
+        key = hashlib.sha256(self._module.encode())
         for source in sorted(Path(__file__).parent.glob("*.py")):
             key.update(hashlib.sha256(source.read_bytes()).digest())
         versions = numba.__version__, llvmlite.__version__, np.__version__, platform.python_version()
