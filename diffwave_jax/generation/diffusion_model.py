@@ -217,7 +217,7 @@ class DiffusionModel(LoadedModel[Settings]):
 
     def _chain_for(self, length: int) -> Chain:
         """The chain for clips of a length: S4 layers have other filters for each; those of the last length are kept."""
-        if not self._filters:
+        if not self._has_s4:
             return self._chain
         if length not in self._chains:
             with standard_jax():
@@ -238,9 +238,13 @@ class DiffusionModel(LoadedModel[Settings]):
     def _num_labels(self) -> int:
         return labels.count(self.config.model.n_classes, self.config.model.n_speakers)
 
+    @property
+    def _has_s4(self) -> bool:
+        return any(".s4." in name for name in self._params)
+
     @functools.cached_property
     def _filters(self) -> tuple:
-        if any(".s4." in name for name in self._params):
+        if self._has_s4:
             doing("making S4 kernels")
         with standard_jax():
             return filters_of(self._graph, self._params)

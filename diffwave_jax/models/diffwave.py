@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Real
 
-from diffwave_jax.models import conditioner, labels, weights
+from diffwave_jax.models import conditioner, gated_blocks, labels, weights
 from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.conditioner import Condition, Upsampler, mask
 from diffwave_jax.models.dense import Linear, check_dtype
@@ -123,9 +123,12 @@ class ResidualBlock(nnx.Module):
 
     def _conditioned(self, h: jax.Array, condition: Condition) -> jax.Array:
         """With silence beyond the end of each clip, a padded clip gives what it gives unpadded."""
-        frames = condition.frames
-        mel = self.upsampler(condition, h.shape[1]) if hasattr(self, "upsampler") else condition.mel
-        return self.dilated(mask(h, None if frames is None else frames * self.hop)) + self.condition(mel)
+        ends = None if condition.frames is None else condition.frames * self.hop
+        return self.dilated(mask(h, ends)) + self.conditioned(condition, h.shape[1])
+
+    def conditioned(self, condition: Condition, length: int) -> Float[Array, "batch samples gates"]:
+        """What the condition adds to the gates of each of `length` samples, (B, L, 2 C)."""
+        return self.condition(self.upsampler(condition, length) if hasattr(self, "upsampler") else condition.mel)
 
 
 class DiffWave(nnx.Module):
@@ -154,10 +157,13 @@ class DiffWave(nnx.Module):
         self.output1 = linear(skip_channels, skip_channels, dtype=dtype, rngs=rngs)
         self.output2 = Linear(skip_channels, 1, init=nnx.initializers.zeros, rngs=rngs)
 
-    def filters(self, length: int | None = None) -> tuple:
-        """The empty tuple: DiffWave has no S4 layers. `SaShiMi.filters` is the counterpart."""
+    def filters(self, length: int | None = None) -> gated_blocks.Packed:
+        """On a CPU with AVX-512 the blocks' weights as its loops take them, one array a block; elsewhere none.
+
+        They do not depend on `length`. `SaShiMi.filters` is the counterpart.
+        """
         del length
-        return ()
+        return gated_blocks.packed(self.config, self.blocks)
 
     def condition(self, condition: Condition, length: int) -> Condition:
         """What depends on the mel alone, to be computed once for all steps.
@@ -175,7 +181,7 @@ class DiffWave(nnx.Module):
         t: Real[Array, " batch"],
         label: Int[Array, " batch"] | None = None,
         *,
-        filters: tuple = (),
+        filters: gated_blocks.Packed = (),
         condition: Condition | None = None,
     ) -> Float32[Array, "batch samples"]:
         """Predicted noise (B, L) float32 of audio `x` (B, L) at 0-based steps `t` (B,).
@@ -184,19 +190,27 @@ class DiffWave(nnx.Module):
           x: (B, L) noisy audio.
           t: (B,) diffusion steps.
           label: (B,) see `diffwave_jax.models.labels`, only if the network is conditional; None for no label.
-          filters: ignored.
+          filters: what `filters()` returned, for a call that is faster on a CPU and has no gradient; () for any other.
           condition: what `condition` made of a mel spectrogram, for a vocoder only.
         """
         conditioner.check_given(self.config.n_mels, condition)
         embedding = self.embedding(t, label)
-        block_call = weights.remat(ResidualBlock.__call__) if self.config.remat else ResidualBlock.__call__
         h = nnx.relu(self.input(x[..., None]))
+        if filters and gated_blocks.pay(self.blocks, h.shape[1]):
+            skips = gated_blocks.run(self.blocks, filters, h, embedding, condition)
+        else:
+            skips = self._skips(h, embedding, condition)
+        skips = skips * np.sqrt(1 / len(self.blocks)).astype(skips.dtype)
+        return self.output2(nnx.relu(self.output1(skips)).astype(jnp.float32))[..., 0]
+
+    def _skips(self, h: jax.Array, embedding: jax.Array, condition: Condition | None) -> jax.Array:
+        """The sum of all blocks' skip outputs, (B, L, S)."""
+        block_call = weights.remat(ResidualBlock.__call__) if self.config.remat else ResidualBlock.__call__
         skips = jnp.zeros((*h.shape[:2], self.config.skip_channels or self.config.channels), h.dtype)
         for block in self.blocks:
             h, skip = materialized(block_call(block, h, embedding, condition))
             skips = skips + skip
-        skips = skips * np.sqrt(1 / len(self.blocks)).astype(skips.dtype)
-        return self.output2(nnx.relu(self.output1(skips)).astype(jnp.float32))[..., 0]
+        return skips
 
 
 def _layers(config: DiffWaveConfig) -> tuple[type[Conv | WeightNormConv], type[Linear | WeightNormLinear]]:

@@ -30,6 +30,7 @@ LOG2E = np.float32(1 / np.log(2))
 LN2_HIGH = np.float32(0.693359375)  # few digits, so that n times it is exact
 LN2_LOW = np.float32(np.log(2) - 0.693359375)
 ROUND = np.float32(1.5 * 2**23)  # added and taken away again, it leaves the nearest whole number
+TANH_END = np.float32(18)
 BIAS, MANTISSA = np.int32(127), np.int32(23)
 
 
@@ -59,6 +60,13 @@ def exp(x):
 def sigmoid(x):
     """1 / (1 + e^-x)."""
     return ONE / (ONE + exp(-x))
+
+
+@njit(error_model="numpy")
+def gated(x, y):
+    """tanh(x) sigmoid(y) with one division; from 9 on float32's tanh is 1."""
+    power = exp(min(max(x + x, -TANH_END), TANH_END))
+    return (power - ONE) / ((power + ONE) * (ONE + exp(-y)))
 
 
 @intrinsic

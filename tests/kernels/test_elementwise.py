@@ -35,6 +35,21 @@ def test_sigmoid():
     np.testing.assert_allclose(over(elementwise.sigmoid, x), exact, rtol=2.5e-7, atol=2e-38)
 
 
+def test_gated():
+    @njit
+    def loop(x, y, z):
+        for i in range(len(x)):
+            z[i] = elementwise.gated(x[i], y[i])
+
+    x = np.concatenate([np.linspace(-12, 12, 2001), [-1e9, 1e9, 0]]).astype(np.float32)
+    for gate in (-1e9, -100, -3, 0, 2, 100, 1e9):
+        y, z = np.full_like(x, gate), np.empty_like(x)
+        loop(x, y, z)
+        # Below 1 the numerator is a difference of numbers about 1: half a unit of each, and of the quotient.
+        exact = np.tanh(x.astype(np.float64)) * special.expit(y.astype(np.float64))
+        np.testing.assert_allclose(z.astype(np.float64), exact, rtol=0, atol=2.5e-7)
+
+
 def test_gelu():
     x = np.concatenate([np.linspace(-12, 12, 100_001), [np.inf, -np.inf]]).astype(np.float32)
     exact = x[:-2].astype(np.float64) * special.ndtr(x[:-2].astype(np.float64))
