@@ -80,7 +80,11 @@ class DiffusionModel(LoadedModel[Settings]):
         x = audio_like(x, self.length) if mel is None else voiced_audio(x, mel, self._period, self._hop)
         t = steps_like(t, len(x), self.diffusion.num_steps)
         label = labels_like(label, len(x), self._num_labels)
-        filters = self._filters if x.shape[1] == self.length else None
+        filters = None
+        if not self._has_s4:
+            filters = ()  # those of DiffWave are faster, but have no gradient
+        elif x.shape[1] == self.length:
+            filters = self._filters
         output = _output(self._graph, self._params, filters, x, t, label, mel)
         return self.diffusion.predicted_noise(output, x, t)
 

@@ -53,7 +53,8 @@ class DistillationTask:
         self._diffusion = Diffusion.from_config(config.diffusion)
         self._segments = Segments.from_config(self._diffusion, config.distill)
         self._n_labels = labels.count(config.model.n_classes, config.model.n_speakers)
-        self._graph = weights.abstract(self._fresh)[0]
+        self._graph, shapes = weights.abstract(self._fresh)
+        self._has_s4 = any(".s4." in name for name in shapes)
         self.needs_data = bool(config.model.n_mels)
 
     def build(self, rngs: nnx.Rngs) -> Denoiser:
@@ -73,7 +74,7 @@ class DistillationTask:
     def loss(self, network: Denoiser, batch: dict, key: jax.Array) -> tuple[jax.Array, dict]:
         """The error of the clean audio at every level; see `Task.loss`."""
         clips = self._clips(network, batch, key)
-        start, wanted = jax.lax.stop_gradient(self._examples(network, batch, clips))
+        start, wanted = self._examples(*self._stopped(network, clips), batch)
         levels, size = start.shape[:2]
         everywhere = jax.tree.map(lambda leaf: jnp.concatenate([leaf] * levels), clips)
         rows = jax.tree.map(lambda column: jnp.repeat(column, size)[:, None], _float32(self._segments.student))
@@ -109,7 +110,13 @@ class DistillationTask:
         model = self._config.model
         return batch["mel"].shape[1] * int(np.prod(model.upsample)) if "mel" in batch else model.length
 
-    def _examples(self, network: Denoiser, batch: dict, clips: Conditions) -> tuple[jax.Array, jax.Array]:
+    def _stopped(self, network: Denoiser, clips: Conditions) -> tuple[Denoiser, Conditions]:
+        """The same, behind which no gradient is looked for: a teacher's walk may have none."""
+        stop = jax.lax.stop_gradient
+        clips = clips._replace(condition=stop(clips.condition))
+        return weights.merge(self._graph, stop(weights.split(network)[1])), clips
+
+    def _examples(self, network: Denoiser, clips: Conditions, batch: dict) -> tuple[jax.Array, jax.Array]:
         """(K, B, L) the student's input at each level, and the clean audio that it should predict there."""
         cut, walked = self._segments, self._walk(batch, clips)
 
@@ -145,7 +152,8 @@ class DistillationTask:
         """(B, L) the clean audio that a network predicts at a row's level, or at a row for each clip."""
         t = jnp.broadcast_to(jnp.ravel(row.timestep), x.shape[:1])
         heard = {} if clips.condition is None else {"condition": clips.condition}
-        output = network(x, t, clips.labels, filters=filters, **heard)
+        # Without S4 layers filters are made of the teacher's own weights, for a call without gradient.
+        output = network(x, t, clips.labels, filters=filters if self._has_s4 else (), **heard)
         signal, level = jnp.asarray(row.signal), jnp.asarray(row.noise_level)
         return jnp.asarray(samplers.clean(row, x, noise_in(self._diffusion.prediction, output, x, signal, level)))
 

@@ -110,7 +110,7 @@ def test_what_the_student_should_predict(teacher, config):
     network, cut = task.build(nnx.Rngs(0)), task._segments
     batch = {"index": jnp.arange(8), "label": jnp.zeros(8, jnp.int32)} | task.constants()
     clips = task._clips(network, batch, jax.random.key(0))
-    starts, targets = (np.asarray(part, np.float64) for part in task._examples(network, batch, clips))
+    starts, targets = (np.asarray(part, np.float64) for part in task._examples(network, clips, batch))
 
     def noise(x, t, label):
         return np.asarray(model.predict_noise(jnp.float32(x), jnp.full(8, t), label), np.float64)
@@ -208,7 +208,7 @@ def test_a_student_learns(tmp_path):
 
 def test_a_vocoder_learns_on_the_mels_of_its_data(tmp_path):
     teacher = default_config()
-    size = {"channels": 4, "n_layers": 2, "dilation_cycle": 2, "step_widths": (8, 8, 8)}
+    size = {"channels": 32, "n_layers": 2, "dilation_cycle": 2, "step_widths": (8, 8, 8)}
     teacher.model = model_section("diffwave", length=320, n_mels=8, upsample=(4, 4), **size)
     teacher.diffusion.update(num_steps=50, beta_max=0.05)
     teacher.data.update(source="folder", whole=True, sample_rate=8000, length=320, data_dir=str(tmp_path / "prepared"))
