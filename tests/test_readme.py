@@ -1,25 +1,33 @@
-"""README's commands, run in their order from one folder, as they stand.
+"""README's commands, run in their order from one folder, as they stand, and the Python code of the guides.
 
-Left out are the lines whose comment says "(network". The folder is a copy of the repository that asks less of the
+Left out are the commands whose comment says "(network". The folder is a copy of the repository that asks less of the
 machine: a tiny network stands in for the bundled one, `configs/small.py` trains two steps of a tinier network, and the
-two files that the reader is to bring are made up.
+two files that the reader is to bring are made up. All of the guides' code is run, with tiny networks under the names
+that it loads, and what its reader is to have made up too.
 """
 
+import contextlib
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
+import diffwave_jax
 from configs.digits import SPEAKERS
 from diffwave_jax import checkpoint
 from diffwave_jax.config import to_dict
 from diffwave_jax.convert.to_torch import write_torch
 from tests.helpers.audio_files import pack, write_layout
+from tests.helpers.autoregressive import golden_generator
+from tests.helpers.golden_vectors import golden_vocoder
 from tests.helpers.tiny import tiny_generator
 from tests.helpers.torch_files import MODELS, random_contents
 
@@ -41,9 +49,10 @@ def get_config():
 """
 
 
-def blocks() -> list[str]:
-    """README's indented blocks: commands, or Python."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks(path: Path = ROOT / "README.md") -> list[str]:
+    """A file's blocks, indented or fenced as Python: commands, or Python."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^```python\n(.*?)^```\n", lambda found: textwrap.indent(found[1], "    "), text, flags=re.M | re.S)
     found = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE)
     return [re.sub("^    ", "", block, flags=re.MULTILINE).strip() for block in found]
 
@@ -80,11 +89,17 @@ def clone(tmp_path) -> Path:
     return root
 
 
-def bundle(folder: Path) -> None:
+def tiny_digits() -> diffwave_jax.Generator:
     """A tiny network with the words and voices of the bundled one."""
     model = tiny_generator(n_classes=10, n_speakers=len(SPEAKERS))
     model.config.data.speakers = SPEAKERS
     model.config.sample.update(sampler="dpm++sde", steps=3, digit=tuple(range(10)), guidance=2.0)
+    return model
+
+
+def bundle(folder: Path) -> None:
+    """Writes it where the bundled one lies."""
+    model = tiny_digits()
     checkpoint.save(folder, 1, params=jax.device_get(model._params), config=to_dict(model.config))
 
 
@@ -113,3 +128,72 @@ def test_what_is_left_out_needs_the_network():
     left_out = [line for block in blocks() for line in block.splitlines() if "(network" in line]
     kinds = ("make ", "pip install", "python sample.py --pretrained", "python train.py --config configs/sashimi.py ")
     assert left_out and all(line.startswith(kinds) for line in left_out)
+
+
+@functools.cache  # what one guide has compiled serves the next
+def stand_in(name: str = "digits"):
+    """A tiny model of the kind that a guide loads by this name."""
+    if name == "digits":
+        return tiny_digits()
+    if name == "runs/sashimi_sc09_ar":
+        return golden_generator("ar_s4v3_unet_tiny")
+    if name == "diffwave_ljspeech":
+        return golden_vocoder("vocoder_lmnt_tiny")
+    assert name in ("runs/sashimi", "sashimi_diffwave_800k_sc09")
+    return tiny_generator()
+
+
+# What the reader of a guide has at hand.
+SOUND = 0.1 * np.random.default_rng(0).standard_normal((2, 1024)).astype(np.float32)
+STATES = np.full((1, 3, 4), 0.5 + 1j, np.complex64)  # directions, heads, states
+AT_HAND = {
+    "autoregressive.md": {"recording": SOUND[0, :64], "audio": SOUND, "tokens": np.zeros((1, 8), np.int32)},
+    "kernels.md": {
+        **{"dt": np.full(3, 0.01, np.float32), "w": -STATES[0], "b": STATES[0], "p": STATES[0], "c": STATES},
+        **{"length": 64, "v": STATES[0], "z": np.exp(1j * np.linspace(0.1, 3, 5)).astype(np.complex64)},
+    },
+    "vocoder.md": {"audio": SOUND[0], "x": SOUND, "t": np.array([3, 7]), "mels": np.full((2, 80, 4), 0.5, np.float32)},
+}
+SHORTER = {"length=64_000": "length=640", "generate(16,": "generate(2,", "(4,": "(2,"}
+
+
+class Enough(Exception):
+    """Ends output that has no end."""
+
+
+def python(path: Path) -> list[str]:
+    """A guide's Python code: blocks from where they import the library on."""
+    starts = [(block, re.search("^(import|from) diffwave_jax", block, re.MULTILINE)) for block in blocks(path)]
+    return [block[start.start() :] for block, start in starts if start]
+
+
+GUIDES = [path for path in sorted((ROOT / "docs").glob("*.md")) if python(path)]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
+def test_the_guides_code_runs(guide, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("load", "load_pretrained"):
+        monkeypatch.setattr(diffwave_jax, name, stand_in)
+    if guide.name == "data.md":
+        # Its data alone are kept apart: the kernels that are kept serve all guides.
+        monkeypatch.setenv("DIFFWAVE_JAX_CACHE", str(tmp_path / "cache"))
+        pack(write_layout(tmp_path / "words", {"one": 3, "two": 3}), tmp_path / "speech_commands_v0.02.tar.gz")
+    played = []
+
+    def play(sound):
+        played.append(sound)
+        if len(played) == 3:
+            raise Enough
+
+    names = {**AT_HAND.get(guide.name, {}), "play": play}
+    for block in python(guide):
+        for full, less in SHORTER.items():
+            block = block.replace(full, less)
+        with contextlib.suppress(Enough):
+            exec(compile(block, guide.name, "exec"), names)
+    assert len(played) == (3 if guide.name == "autoregressive.md" else 0)
+
+
+def test_guides_with_code_are_found():
+    assert {path.name for path in GUIDES} >= {*AT_HAND, "converting.md", "data.md", "index.md", "sampling.md"}
