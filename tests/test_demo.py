@@ -1,5 +1,6 @@
 """The page to play with: what its buttons do, and the page itself in headless Chromium where there is one."""
 
+import contextlib
 import gc
 import shutil
 import warnings
@@ -93,9 +94,9 @@ HTMLMediaElement.prototype.play = function () {
 """
 
 
-@pytest.fixture(scope="module")
-def served(model):
-    """The page's address, on a free port."""
+@contextlib.contextmanager
+def serving(model):
+    """The address of a model's page, on a free port."""
     pytest.importorskip("gradio", reason="the extra demo is not installed")
     from diffwave_jax.demo import page
 
@@ -105,6 +106,12 @@ def served(model):
     with warnings.catch_warnings(action="ignore"):  # what the server leaves to the garbage collector
         blocks.close()
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def served(model):
+    with serving(model) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +160,26 @@ def test_nothing_sticks_out_of_a_phone(served, browser):
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, ground.strip("rgba()").replace(",", " ").split()[:3])) < 150
     page.close()
+
+
+@pytest.mark.filterwarnings("default")
+def test_other_kinds_of_model_on_a_phone(browser, tmp_path):
+    recording = tmp_path / "voice.wav"
+    soundfile.write(recording, 0.1 * np.random.default_rng(0).standard_normal(2205), 22050)
+    predicting, copying = golden_generator("ar_s4v3_unet_tiny"), golden_vocoder("vocoder_lmnt_tiny")
+    for model, heard, button, command in (
+        (predicting, None, "Make a clip", "diffwave-sample --n=1 --seconds=0.06 --seed=0"),
+        (copying, recording, "Through the mel spectrogram", "diffwave-sample --vocode=voice.wav --sampler=fast"),
+    ):
+        with serving(model) as address:
+            page = browser.new_page(viewport={"width": 360, "height": 800})
+            page.goto(address)
+            if heard is not None:
+                page.locator("input[type=file]").set_input_files(heard)
+                page.get_by_text("voice.wav").or_(page.get_by_label("Play", exact=True)).first.wait_for(timeout=30_000)
+            page.get_by_role("button", name=button).click()
+            line = page.locator(".command textarea").first
+            page.wait_for_function("element => element.value !== ''", arg=line.element_handle(), timeout=60_000)
+            assert line.input_value().startswith(command)
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            page.close()
