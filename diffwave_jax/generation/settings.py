@@ -98,7 +98,8 @@ class Settings:
         sampler = sampler or usual_sampler
         chain = usual if sampler == usual_sampler and start is None else nothing
         noise = chain if eta is None else nothing
-        chosen = _levels(levels, usual if steps is None and (chain is usual or usual.distilled) else nothing, start)
+        theirs = steps in (None, len(usual.levels)) and (chain is usual or usual.distilled)
+        chosen = _levels(levels, usual if theirs else nothing, start)
         steps, eta = _or(steps, len(chosen) or chain.steps), _or(eta, chain.eta)
         among = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
         said = usual if start is None else nothing

@@ -68,6 +68,7 @@ def test_levels_stand_for_a_number_of_steps():
 
     assert chain() == ("ddim", 3, (199, 90, 20), 60)
     assert chain(levels=(150, 30)) == ("ddim", 2, (150, 30), 60)
+    assert chain(steps=3) == chain()
     assert chain(steps=7, polish=40) == ("ddim", 7, (), 40)
     assert chain(sampler="dpm++") == ("dpm++", 25, (), 60)
     assert chain(start=50) == ("ddim", 50, (), None)
@@ -80,8 +81,9 @@ def test_a_distilled_model_knows_its_own_levels_only():
     found = config(sampler="ddim", levels=(199, 90, 20), distilled=True, guidance=1.0, digit=(1,))
     asked(found).check(found)
     asked(found, digit=2, eta=0.2, start=90).check(found)
+    assert asked(found, steps=3) == asked(found)
     assert asked(found, start=90).levels == (90, 20)
-    wrong = ({"steps": 3}, {"levels": (199, 20)}, {"sampler": "dpm++"}, {"guidance": 2.0}, {"polish": 60}, {"start": 9})
+    wrong = ({"steps": 5}, {"levels": (199, 20)}, {"sampler": "dpm++"}, {"guidance": 2.0}, {"polish": 60}, {"start": 9})
     for what in wrong:
         with pytest.raises(
             UserError, match="distilled to the levels 199,90,20 of ddim, its guidance inside, and knows no others"
