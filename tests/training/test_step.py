@@ -173,7 +173,7 @@ def test_validation_has_the_same_noise_every_time_and_leaves_the_weights(clips):
     task = make_task(tiny_config(clips))
     graph, params = weights.split(task.build(nnx.Rngs(0)))
     validate = make_validation(task, graph, mesh=data_mesh())
-    chex.assert_trees_all_equal(validate(params, _batch()), validate(params, _batch()))
+    chex.assert_trees_all_equal(validate(params, _batch(), {}), validate(params, _batch(), {}))
 
 
 def test_spread_steps_are_evenly_spaced_and_differ_from_batch_to_batch(clips):
