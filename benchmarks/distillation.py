@@ -36,6 +36,8 @@ from diffwave_jax.training.teacher import with_teacher
 def main() -> None:
     """Prints a line."""
     options = arguments()
+    if options.target_config:  # before anything computes
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}"
     with tempfile.TemporaryDirectory() as folder:
         config = distillation(options, Path(folder))
         if options.target_config:
@@ -71,7 +73,6 @@ def distillation(options: argparse.Namespace, folder: Path) -> ConfigDict:
 
 def compiled(config: ConfigDict, gpu: str) -> str:
     """Memory of the step for a GPU, and the seconds that compiling took."""
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {GPU_FLAGS}"
     topology = topologies.get_topology_desc("h100", platform="cuda", target_config=gpu, topology="1x1x1")
     start = time.monotonic()
     with compile_for(Target("cuda", (9, 0))):
