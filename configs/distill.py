@@ -13,7 +13,7 @@ from diffwave_jax.config import default_config
 def get_config():
     """The config without what comes from the teacher: `diffwave_jax.training.teacher.with_teacher` fills it in."""
     config = default_config()
-    del config.diffusion, config.data, config.mel, config.sample
+    del config.diffusion, config.mel, config.sample
     config.data = ConfigDict({"source": "", "archive": "", "data_dir": ""})  # a vocoder's, where not its teacher's own
     config.teacher = "digits"
     config.train.task = "distillation"

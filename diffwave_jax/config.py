@@ -13,6 +13,7 @@ from diffwave_jax.digits import DIGITS
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import NETWORKS
 
+DENOISING = ("diffusion", "distillation")  # tasks whose networks make clips by diffusion
 FORMER_FIELDS = ("loss_power", "step_weighting")  # of the section train in older checkpoints; without effect now
 
 
@@ -150,9 +151,8 @@ def distill_section() -> ConfigDict:
             "levels": 4,  # network evaluations a clip that the student will take
             "substeps": 3,  # of the teacher for each of them; a teacher that is a student itself takes its own
             "guidance": config_dict.placeholder(float),  # the teacher's guidance scale; None for its usual one
-            "noise_scale": config_dict.placeholder(
-                float
-            ),  # on the noise each teacher's step leaves; None for its usual
+            # A factor on the noise that each of the teacher's steps leaves; None for its usual one.
+            "noise_scale": config_dict.placeholder(float),
             "own": 0.5,  # share of the student's inputs that come from itself, the others from the teacher
             # The rest is filled in from the teacher. Only `walk` may be given: `levels` times as many diffusion steps.
             "walk": (),

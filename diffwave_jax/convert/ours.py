@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffwave_jax import checkpoint
-from diffwave_jax.config import default_config, from_dict, model_section, to_dict
+from diffwave_jax.config import DENOISING, default_config, from_dict, model_section, to_dict
 from diffwave_jax.convert.contents import Adam, Contents
 from diffwave_jax.errors import UserError
 from diffwave_jax.training.optimizer import learning_rate, resumed_adam
@@ -120,7 +120,7 @@ def read_ours(path: str | os.PathLike, *, ema: bool = True) -> Contents:
     """
     saved = checkpoint.load(Path(path), ema=ema)
     config = from_dict(saved.config)
-    if config.train.task not in ("diffusion", "distillation"):
+    if config.train.task not in DENOISING:
         raise UserError(f"only diffusion models are converted back, and this is a {config.model.name}")
     if config.diffusion.prediction != "noise":
         raise UserError(f"the original's networks predict noise, this one predicts {config.diffusion.prediction}")

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Integer, Real
 from ml_collections import ConfigDict
 
+from diffwave_jax.config import DENOISING
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.doing import doing
 from diffwave_jax.errors import UserError
@@ -48,7 +49,7 @@ class DiffusionModel(LoadedModel[Settings]):
     """
 
     def __init__(self, config: ConfigDict, params: Mapping[str, np.ndarray | jax.Array]):
-        if config.train.task not in ("diffusion", "distillation"):
+        if config.train.task not in DENOISING:
             raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
         super().__init__(config, params)
         self.diffusion = Diffusion.from_config(config.diffusion)

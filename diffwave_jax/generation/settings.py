@@ -156,9 +156,13 @@ class Settings:
             "guidance": self.guidance,
             **({} if self.noise_scale == 1 else {"noise_scale": self.noise_scale}),
             **({"guided_steps": list(self.guided_steps)} if self.guided_steps else {}),
-            **({"levels": list(self.levels)} if self.levels else {}),
-            **({} if self.polish is None else {"polish": self.polish}),
+            **self.special_on_record(),
         }
+
+    def special_on_record(self) -> dict:
+        """Levels and the last pass, for a clip's record; nothing where the chain is without."""
+        levels = {"levels": list(self.levels)} if self.levels else {}
+        return levels if self.polish is None else levels | {"polish": self.polish}
 
     def guidance_at(self, timesteps: Real[ArrayLike, " steps"]) -> Float64[np.ndarray, " steps"]:
         """The guidance scale (S,) at diffusion steps (S,)."""

@@ -152,8 +152,7 @@ def _record(generator: Generator, name: str, settings: Settings, options: Output
         "steps": settings.steps,
         "eta": settings.eta,
         "noise_scale": settings.noise_scale,
-        **({"levels": list(settings.levels)} if settings.levels else {}),
-        **({} if settings.polish is None else {"polish": settings.polish}),
+        **settings.special_on_record(),
         "normalized": options.normalize,
     }
 
