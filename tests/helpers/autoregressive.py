@@ -1,6 +1,7 @@
 """The autoregressive golden vectors, their checkpoints under the originals' names, and their networks."""
 
 import functools
+import re
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from diffwave_jax.config import default_config, model_section
 from diffwave_jax.convert.autoregressive import Converted, convert
 from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
 from diffwave_jax.models import AutoregressiveSaShiMi, build, weights
+from tests.helpers.torch_files import golden_folder
 
 FOLDER = Path(__file__).parents[1] / "golden"
 TAGS = ("ar_rf5_tiny", "ar_s4v2_tiny", "ar_s4v3_tiny", "ar_s4v3_unet_tiny", "ar_s4v4_tiny")
@@ -19,6 +21,18 @@ TAGS = ("ar_rf5_tiny", "ar_s4v2_tiny", "ar_s4v3_tiny", "ar_s4v3_unet_tiny", "ar_
 def golden(tag: str) -> dict[str, np.ndarray]:
     """The vectors of one network."""
     return dict(np.load(FOLDER / f"{tag}.npz"))
+
+
+@functools.cache
+def at_hand(tag: str) -> dict[str, np.ndarray]:
+    """All of them, where the reference files lie beside the project, else those of `golden`.
+
+    Logits at the ends of clips are `logits_last` and `long_logits_last` in both, of more positions or fewer.
+    """
+    folder = golden_folder()
+    file = folder / "ar" / f"{tag}.npz" if folder else None
+    vectors = dict(np.load(file)) if file and file.exists() else golden(tag)
+    return {re.sub(r"_last\d+$", "_last", name): array for name, array in vectors.items()}
 
 
 @functools.cache
