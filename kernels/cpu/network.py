@@ -17,6 +17,7 @@ LANES = 32  # states of a head are filled up to a multiple: loops of a fixed len
 PARTS = 8  # arrays of a head's constants: both parts of a, b, f and g of `kernels.recurrence`
 EPSILON = np.float32(1e-5)  # of layer normalisation
 BYTES = 4  # of a float
+CONSTANTS_SIZE, STATES_SIZE = BYTES * PARTS * LANES, BYTES * 2 * LANES  # of a block of states, in bytes
 
 # Only sums may be reordered: a state's own value must be added to its small change, as it is written.
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
@@ -111,26 +112,32 @@ def normalise(scale, shift, scalar, x, y):
 
 
 @ordered
-def recur(constants, skips, state, stride, u, y):
+def recur(constants, blocks, skips, state, stride, u, y):
     """One step of every head, `kernels.recurrence.step`, and GELU of what comes out.
 
     A head's constants are read once for all streams.
 
     Args:
-      constants: (heads, blocks, PARTS, LANES).
+      constants: address of (heads, blocks, PARTS, LANES).
+      blocks: of LANES states, in a head.
       skips: (2, heads), `skip` and `feedback`.
       state: address of the first stream's (heads, blocks, 2, LANES).
       stride: bytes from a stream's to the next one's.
       u: (streams, heads) inputs.
       y: (streams, heads) outputs.
     """
-    heads, blocks, rows = constants.shape[0], constants.shape[1], u.shape[0]
+    rows, heads = u.shape[0], skips.shape[1]
     for head in range(heads):
+        first = constants + head * blocks * CONSTANTS_SIZE
         for row in range(rows):
-            x = floats(state + row * stride + head * (BYTES * 2 * LANES) * blocks, (blocks, 2, LANES))
-            rank_one, out = _sums(constants, head, x)
-            value = u[row, head]
-            _update(constants, head, x, value, rank_one)
+            x, value = state + row * stride + head * blocks * STATES_SIZE, u[row, head]
+            rank_one, out = ZERO, ZERO
+            for block in range(blocks):
+                sums = _sums(first + block * CONSTANTS_SIZE, x + block * STATES_SIZE)
+                rank_one += sums[0]
+                out += sums[1]
+            for block in range(blocks):
+                _update(first + block * CONSTANTS_SIZE, x + block * STATES_SIZE, value, rank_one)
             y[row, head] = out + skips[0, head] * value - skips[1, head] * rank_one
     for row in range(rows):
         for head in range(heads):
@@ -138,27 +145,25 @@ def recur(constants, skips, state, stride, u, y):
 
 
 @reordered
-def _sums(constants, head, x):
-    """<f, x> and <g, x>."""
+def _sums(constants, states):
+    """<f, x> and <g, x> of a block, given by addresses: arrays of a known shape cost nothing, others a call."""
+    c, x = floats(constants, (PARTS, LANES)), floats(states, (2, LANES))
     rank_one, out = ZERO, ZERO
-    for block in range(x.shape[0]):
-        for m in range(LANES):
-            real, imaginary = x[block, 0, m], x[block, 1, m]
-            rank_one += constants[head, block, 4, m] * real - constants[head, block, 5, m] * imaginary
-            out += constants[head, block, 6, m] * real - constants[head, block, 7, m] * imaginary
+    for m in range(LANES):
+        real, imaginary = x[0, m], x[1, m]
+        rank_one += c[4, m] * real - c[5, m] * imaginary
+        out += c[6, m] * real - c[7, m] * imaginary
     return rank_one, out
 
 
 @ordered
-def _update(constants, head, x, value, rank_one):
-    """x + (a x + b u - <f, x>): the change is added as a whole, for it is small."""
-    for block in range(x.shape[0]):
-        for m in range(LANES):
-            real, imaginary = x[block, 0, m], x[block, 1, m]
-            a_real, a_imaginary = constants[head, block, 0, m], constants[head, block, 1, m]
-            b_real, b_imaginary = constants[head, block, 2, m], constants[head, block, 3, m]
-            x[block, 0, m] = real + (a_real * real - a_imaginary * imaginary + b_real * value - rank_one)
-            x[block, 1, m] = imaginary + (a_real * imaginary + a_imaginary * real + b_imaginary * value)
+def _update(constants, states, value, rank_one):
+    """x + (a x + b u - <f, x>) of a block: the change is added as a whole, for it is small."""
+    c, x = floats(constants, (PARTS, LANES)), floats(states, (2, LANES))
+    for m in range(LANES):
+        real, imaginary = x[0, m], x[1, m]
+        x[0, m] = real + (c[0, m] * real - c[1, m] * imaginary + c[2, m] * value - rank_one)
+        x[1, m] = imaginary + (c[0, m] * imaginary + c[1, m] * real + c[3, m] * value)
 
 
 @ordered

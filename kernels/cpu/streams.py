@@ -139,9 +139,9 @@ def _block(plan, weights, state, number, width, h, wide):
         add(width, h[1], h[0])
         return
     blocks, outputs = block[STATES] // LANES, width * (1 + block[GATED])
-    constants = floats(weights + BYTES * block[CONSTANTS], (width, blocks, PARTS, LANES))
     skips = _matrix(weights, block[CONSTANTS] + PARTS * block[STATES] * width, 2, width)
-    recur(constants, skips, state + BYTES * block[S4_STATE], BYTES * plan[STATE_SIZE], h[1], h[2])
+    constants, states = weights + BYTES * block[CONSTANTS], state + BYTES * block[S4_STATE]
+    recur(constants, blocks, skips, states, BYTES * plan[STATE_SIZE], h[1], h[2])
     dense(_matrix(weights, block[OUT], width, outputs), _vector(weights, block[OUT_BIAS], outputs), h[2], wide)
     if block[GATED]:
         add_gated(width, wide, h[0])

@@ -50,7 +50,7 @@ def test_steps_keep_the_precision_of_float32(layer):
 @njit
 def run(constants, skips, state, u, y):
     for t in range(len(u)):
-        loops.recur(constants, skips, state, 0, u[t], y[t])
+        loops.recur(constants.ctypes.data, constants.shape[1], skips, state, 0, u[t], y[t])
 
 
 def test_so_do_the_loops(layer):
