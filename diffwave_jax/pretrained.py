@@ -9,9 +9,6 @@ from filelock import FileLock
 
 from diffwave_jax import checkpoint, hub
 from diffwave_jax.cache import CACHE_VARIABLE, cache_folder
-from diffwave_jax.convert.from_torch import read_torch
-from diffwave_jax.convert.ours import write_ours
-from diffwave_jax.convert.torch_reader import open_checkpoint
 from diffwave_jax.download import OnProgress, Unreachable, download, sha256
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import complete
@@ -128,8 +125,7 @@ def pretrained_folder(name: str = USUAL, *, on_progress: OnProgress | None = Non
     if not _is_complete(converted):
         with _locked(folder):
             if not _is_complete(converted):  # another process may have been faster
-                file = torch_file(RELEASED[name], folder, on_progress=on_progress)
-                write_ours(converted, read_torch(file, dt=RELEASED[name].dt, optimizer=False))
+                _convert(torch_file(RELEASED[name], folder, on_progress=on_progress), converted, RELEASED[name])
     return converted
 
 
@@ -157,6 +153,14 @@ def torch_file(release: Release, folder: Path, *, on_progress: OnProgress | None
     return file
 
 
+def _convert(file: Path, run: Path, release: Release) -> None:
+    """Makes a released file a run of ours."""
+    from diffwave_jax.convert.from_torch import read_torch  # which bundled models do not wait for
+    from diffwave_jax.convert.ours import write_ours
+
+    write_ours(run, read_torch(file, dt=release.dt, optimizer=False))
+
+
 def _recorded(record: Path) -> dict:
     """What a record says of its file."""
     try:
@@ -169,6 +173,8 @@ def _recorded(record: Path) -> dict:
 
 
 def _download(release: Release, file: Path, on_progress: OnProgress | None) -> None:
+    from diffwave_jax.convert.torch_reader import open_checkpoint
+
     def check(part: Path) -> None:
         if wrong := _mismatch(part, dataclasses.asdict(release)):
             raise UserError(f"{release.url} gave another file than the released one ({wrong}): try again later")

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import audioread
 import numpy as np
 import soundfile
 
@@ -199,6 +198,8 @@ def _scaling(scale: float, peak: float) -> Iterator[str]:
 
 def _read_with_audioread(path: Path, seconds: float | None) -> Recording:
     """For what libsndfile does not know: audioread asks ffmpeg or the system's codecs."""
+    import audioread  # which few recordings need
+
     try:
         with audioread.audio_open(str(path)) as file:
             frames, _ = _frames(seconds, file.samplerate)

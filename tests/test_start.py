@@ -10,7 +10,11 @@ import pytest
     ("module", "absent"),
     [
         ("diffwave_jax", {"jax", "flax", "numpy"}),
-        ("diffwave_jax.commands.sample", {"tensorflow_datasets", "grain", "sklearn", "scipy.signal", "numba", "torch"}),
+        ("diffwave_jax.pretrained", {"soundfile", "audioread", "tqdm", "matplotlib", "diffwave_jax.convert"}),
+        (
+            "diffwave_jax.commands.sample",
+            {"audioread", "grain", "matplotlib", "numba", "scipy.signal", "sklearn", "tensorflow_datasets", "torch"},
+        ),
         ("diffwave_jax.commands.evaluate", {"tensorflow_datasets", "grain", "torch"}),
     ],
 )

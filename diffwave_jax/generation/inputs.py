@@ -8,7 +8,6 @@ from jax.core import Tracer
 from jaxtyping import Array, Float32, Int32, Real, Shaped
 
 from diffwave_jax.errors import UserError
-from diffwave_jax.recording import RATES
 
 ArrayLike = jax.Array | np.ndarray
 
@@ -65,6 +64,8 @@ def resampled(
     audio: Shaped[ArrayLike, "*clips samples"], rate: int, sample_rate: int
 ) -> Float32[np.ndarray, "*clips resampled"]:
     """Audio (..., n) of a rate (Hz) as float32 at `sample_rate`; UserError for what is no audio or no rate."""
+    from diffwave_jax.recording import RATES  # brings libsndfile, which a model that is given no recording does without
+
     array = np.asarray(audio)
     if array.ndim not in (1, 2) or not array.size or not np.issubdtype(array.dtype, np.floating):
         raise UserError(f"audio is real numbers (n,) or (B, n), -1 to 1; got {array.dtype} {array.shape}")

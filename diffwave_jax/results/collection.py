@@ -16,7 +16,6 @@ from diffwave_jax.generation.settings import Settings, check_count
 from diffwave_jax.results import folder as clips_folder
 from diffwave_jax.results import wav
 from diffwave_jax.results.gallery import page_name, write_gallery
-from diffwave_jax.results.grid import MOST, write_grid
 
 PICTURE = "grid.png"
 
@@ -176,6 +175,8 @@ def _finish(folder: Path, generator: LoadedModel, n: int, made: Sequence[int], c
     _wait_for_all("clips written")
     paths = {index: path for index, path in clips_folder.clips_in(folder).items() if index < n}
     if paths and jax.process_index() == 0:
+        from diffwave_jax.results.grid import MOST, write_grid  # brings Matplotlib, which nobody waits for before
+
         doing("drawing pictures")
         write_grid(folder / PICTURE, [wav.read(path) for path in list(paths.values())[:MOST]])
         write_gallery(folder, list(paths.values()), _title(generator), PICTURE, command)

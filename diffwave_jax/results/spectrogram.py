@@ -3,7 +3,6 @@
 import functools
 import io
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
@@ -53,6 +52,8 @@ def _hertz(mel: np.ndarray) -> np.ndarray:
 
 def mel_png(audio: np.ndarray, sample_rate: int) -> bytes:
     """The mel spectrogram as a small PNG with low frequencies at the bottom."""
+    import matplotlib  # once there are clips to show
+
     levels = np.rint((mel_decibels(audio, sample_rate)[::-1] / RANGE_DB + 1) * 255).astype(np.uint8)
     image = Image.fromarray(levels).convert("P")
     image.putpalette(matplotlib.colormaps["magma"](np.arange(256), bytes=True)[:, :3].tobytes())
