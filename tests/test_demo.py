@@ -42,6 +42,7 @@ def test_the_command_makes_the_same_clip(model, tmp_path):
     (file,) = (tmp_path / "out").glob("*.wav")
     np.testing.assert_array_equal(wav.to_pcm(wav.read(file).audio)[0], made.sound[1])
     assert made.sound[0] == 8000 and made.picture.width > 300
+    assert made.picture.convert("RGBA").getpixel((0, 0))[3] == 0  # the page's ground shows, light or dark
 
 
 def test_the_way_between_two_clips(model):
@@ -101,7 +102,7 @@ def serving(model):
     from diffwave_jax.demo import page
 
     blocks = page.page(model)
-    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, theme=page.THEME, server_name="127.0.0.1")
+    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **page.LOOK)
     yield address
     with warnings.catch_warnings(action="ignore"):  # what the server leaves to the garbage collector
         blocks.close()
@@ -167,13 +168,20 @@ def test_other_kinds_of_model_on_a_phone(browser, tmp_path):
     recording = tmp_path / "voice.wav"
     soundfile.write(recording, 0.1 * np.random.default_rng(0).standard_normal(2205), 22050)
     predicting, copying = golden_generator("ar_s4v3_unet_tiny"), golden_vocoder("vocoder_lmnt_tiny")
-    for model, heard, button, command in (
-        (predicting, None, "Make a clip", "diffwave-sample --n=1 --seconds=0.06 --seed=0"),
-        (copying, recording, "Through the mel spectrogram", "diffwave-sample --vocode=voice.wav --sampler=fast"),
+    for model, about, heard, button, command in (
+        (
+            *(predicting, "trained on clips of 0.06 s", None),
+            *("Make a clip", "diffwave-sample --n=1 --seconds=0.06 --seed=0"),
+        ),
+        (
+            *(copying, "a vocoder for recordings of any length", recording),
+            *("Through the mel spectrogram", "diffwave-sample --vocode=voice.wav --sampler=fast"),
+        ),
     ):
         with serving(model) as address:
             page = browser.new_page(viewport={"width": 360, "height": 800})
             page.goto(address)
+            page.get_by_text(about).wait_for()
             if heard is not None:
                 page.locator("input[type=file]").set_input_files(heard)
                 page.get_by_text("voice.wav").or_(page.get_by_label("Play", exact=True)).first.wait_for(timeout=30_000)

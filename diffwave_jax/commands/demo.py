@@ -26,7 +26,7 @@ def main(options: argparse.Namespace) -> None:
     print(f"open http://{options.host}:{options.port} in a browser; Ctrl+C ends", flush=True)
     place = {"server_name": options.host, "server_port": options.port, "inbrowser": options.open}
     try:
-        page.page(model, source).launch(**place, share=False, quiet=True, theme=page.THEME)
+        page.page(model, source).launch(**place, share=False, quiet=True, **page.LOOK)
     except OSError as error:
         raise UserError(f"no page can be served at {options.host}, port {options.port} ({error})") from error
 

@@ -19,6 +19,7 @@ from diffwave_jax.generation.settings import LARGEST_SEED, Settings
 TITLE = "diffwave_jax"
 # The system's own fonts: the page asks nobody else's server for anything.
 THEME = Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+LOOK = {"theme": THEME, "footer_links": ["gradio", "settings"]}  # as `launch` takes it
 
 
 def page(model: Model, source: Sequence[str] = ()) -> gr.Blocks:
@@ -46,9 +47,13 @@ def page(model: Model, source: Sequence[str] = ()) -> gr.Blocks:
 
 
 def _about(model: Model) -> str:
-    seconds = model.length / model.sample_rate
-    size = f"{model.num_parameters:,} weights"
-    return f"{model.config.model.name}, {size}, clips of {seconds:.2f} s at {model.sample_rate} Hz"
+    """One line: the network, its size, and what it makes."""
+    seconds = f"{model.length / model.sample_rate:.2f} s"
+    if isinstance(model, AutoregressiveGenerator):
+        makes = f"trained on clips of {seconds}"
+    else:
+        makes = "a vocoder for recordings of any length" if model.config.model.n_mels else f"clips of {seconds}"
+    return f"{model.config.model.name}, {model.num_parameters:,} weights, {model.sample_rate} Hz, {makes}"
 
 
 def explained(function: Callable) -> Callable:
@@ -75,6 +80,11 @@ def _seed(label: str, value: int) -> gr.Number:
     return gr.Number(value, label=label, precision=0, minimum=0, maximum=LARGEST_SEED)
 
 
+def _recording(label: str) -> gr.Audio:
+    """Where a recording is put in: nobody is offered to share it with others."""
+    return gr.Audio(label=label, type="filepath", buttons=[])
+
+
 def _outputs() -> list:
     """Where a clip appears."""
     clip = _clip()  # above the command, since a part appears where it is made
@@ -86,7 +96,10 @@ def _outputs() -> list:
 
 def _clip() -> list:
     sound = gr.Audio(label="clip", interactive=False, buttons=["download"])
-    return [sound, gr.Image(label="waveform and mel spectrogram", interactive=False, buttons=["fullscreen"])]
+    return [
+        sound,
+        gr.Image(label="waveform and mel spectrogram", interactive=False, image_mode="RGBA", buttons=["fullscreen"]),
+    ]
 
 
 def _asked(model: Generator) -> dict[str, Any]:
@@ -151,7 +164,7 @@ def _denoise(model: Generator, source: Sequence[str]) -> None:
     with gr.Row():
         with gr.Column():
             seconds = model.length / model.sample_rate
-            recording = gr.Audio(label=f"a recording of at most {seconds:.2f} s", type="filepath")
+            recording = _recording(f"a recording of at most {seconds:.2f} s")
             last = model.diffusion.num_steps - 1
             step = gr.Slider(0, last, value=DENOISE_STEP, step=1, label="noise: the more, the higher")
             button = gr.Button("Take out the noise", variant="primary")
@@ -167,7 +180,7 @@ def _denoise(model: Generator, source: Sequence[str]) -> None:
 def _vocode(model: Generator, source: Sequence[str]) -> None:
     with gr.Row():
         with gr.Column():
-            recording = gr.Audio(label="a recording", type="filepath")
+            recording = _recording("a recording")
             asked = {**_asked(model), "seed": _seed("seed", 0)}
             button = gr.Button("Through the mel spectrogram", variant="primary")
         with gr.Column():
@@ -185,7 +198,7 @@ def _predict(model: AutoregressiveGenerator, source: Sequence[str]) -> None:
             usual = model.length / model.sample_rate
             asked = [
                 gr.Number(round(usual, 2), label="seconds", minimum=0.01),
-                gr.Audio(label="begin with (if you like)", type="filepath"),
+                _recording("begin with (if you like)"),
                 _seed("seed", 0),
                 gr.Slider(0.1, 2, value=1, step=0.05, label="temperature"),
                 gr.Slider(0.05, 1, value=1, step=0.05, label="top-p"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from PIL import Image
 
@@ -18,6 +19,9 @@ from diffwave_jax.results import wav
 from diffwave_jax.results.grid import grid
 
 POSITIONS = 9  # on the way from one clip to another
+# The page may be light or dark: a picture has no ground of its own, and what is written on it can be read on both.
+WRITTEN = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+ON_ANY_GROUND: dict[Any, str] = dict.fromkeys(WRITTEN, "gray")
 
 
 class Made(NamedTuple):
@@ -38,7 +42,8 @@ def shown(audio: np.ndarray, sample_rate: int, command: str) -> Made:
     """A clip (L,) for the page."""
     samples, _ = wav.to_pcm(audio)
     file = io.BytesIO()
-    grid([wav.WavClip(Path(), audio, sample_rate, {})]).savefig(file, format="png", dpi=200)
+    with matplotlib.rc_context(ON_ANY_GROUND):
+        grid([wav.WavClip(Path(), audio, sample_rate, {})]).savefig(file, format="png", dpi=200, transparent=True)
     return Made((sample_rate, samples), Image.open(file), command)
 
 
