@@ -75,7 +75,7 @@ def vocode_into(
             made += 1
         paths += [path for path in (target, original) if path.exists()]
         clipped += [count for count in [clips_folder.out_of_range(wav.read_record(target))] if count]
-    write_gallery(folder, paths, f"Copies by a {generator.config.model.name} vocoder")
+    write_gallery(folder, paths, f"Copies by a {generator.config.model.name} vocoder", command=options.command)
     return FolderReport(len(sources), made, len(clipped), sum(clipped), folder / page_name(1))
 
 
