@@ -32,13 +32,13 @@ def flag_help(module: str) -> str:
 
 
 def in_words(text: str) -> str:
-    """A command's description, with the command as it was started in the place of `python SCRIPT.py`."""
+    """A command's description, with the command as it was started in the place of how a clone starts it."""
     name = Path(sys.argv[0]).name
-    return text if name.endswith(".py") else re.sub(r"python \w+\.py", name, text)
+    return text if name.endswith(".py") else re.sub(r"python (\w+\.py|-m diffwave_jax \w+)", name, text)
 
 
 def _flag(flag: flags.Flag) -> str:
-    value = "" if flag.boolean else f" {flag.flag_type().upper()}" if flag.name != "config" else " FILE"
+    value = "" if flag.boolean else f" {flag.flag_type().split()[0].upper()}" if flag.name != "config" else " FILE"
     head = f"  --{flag.name.replace('_', '-')}{value}".ljust(INDENT)
     return textwrap.fill(flag.help, WIDTH, initial_indent=head, subsequent_indent=" " * INDENT)
 
