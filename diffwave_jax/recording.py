@@ -28,6 +28,7 @@ FLOATS = ("FLOAT", "DOUBLE")
 # Float samples beyond this, 48 dB above full scale, are in the range of integers: of 16, 24 or 32 bits.
 CLEARLY_INTEGERS = 256.0
 INTEGER_SCALES = (2.0**15, 2.0**23, 2.0**31)
+INT16_SCALE = np.float32(2**-15)
 
 
 class CorruptClipError(Exception):
@@ -103,7 +104,8 @@ def _read_with_libsndfile(path: Path, seconds: float | None) -> Recording:
         remarks = [*_shortfall(file, len(samples), whole), *_scaling(scale, peak)]
         if limited and file.frames > frames:
             remarks.append(f"only its first {frames / file.samplerate:.0f} seconds are read")
-        return Recording(_checked(samples) / np.float32(scale), file.samplerate, tuple(remarks))
+        samples = _checked(samples) if scale == 1 else _checked(samples) / np.float32(scale)
+        return Recording(samples, file.samplerate, tuple(remarks))
 
 
 def _opened(path: Path) -> soundfile.SoundFile:
@@ -143,10 +145,11 @@ def _frames(seconds: float | None, rate: int) -> tuple[int, bool]:
 def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
     """The next `frames` frames, `(n, channels)` float32 at a time: a header's word is no reason to allocate memory."""
     size = max(BLOCK // file.channels, 1)
+    dtype = "int16" if file.subtype == "PCM_16" else "float32"  # NumPy makes floats faster than libsndfile, the same
     while frames > 0:
-        block = file.read(min(size, frames), dtype="float32", always_2d=True)
+        block = file.read(min(size, frames), dtype=dtype, always_2d=True)
         if len(block):
-            yield block
+            yield block if dtype == "float32" else block * INT16_SCALE
         if len(block) < min(size, frames):
             return
         frames -= len(block)
@@ -154,11 +157,11 @@ def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
 
 def _mixed_down(blocks: Iterator[np.ndarray]) -> tuple[np.ndarray, float]:
     """Mono samples `(n,)`, and the peak of any channel."""
-    peak, mono = 0.0, [np.zeros(0, np.float32)]
+    peak, mono = 0.0, []
     for block in blocks:
         peak = max(peak, float(block.max()), float(-block.min()))
         mono.append(block.mean(axis=1) if block.shape[1] > 1 else block[:, 0])
-    return np.concatenate(mono), peak
+    return mono[0] if len(mono) == 1 else np.concatenate(mono or [np.zeros(0, np.float32)]), peak
 
 
 def _full_scale(file: soundfile.SoundFile, peak: float) -> float:

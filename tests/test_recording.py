@@ -20,6 +20,13 @@ def test_reads_pcm16_exactly(tmp_path):
     chex.assert_trees_all_equal(found.samples, (samples / 32768).astype(np.float32))
 
 
+@pytest.mark.parametrize(("name", "subtype"), [("x.wav", "PCM_16"), ("x.flac", "PCM_16"), ("x.aiff", "PCM_16")])
+def test_integers_become_the_floats_of_libsndfile(tmp_path, name, subtype):
+    path = write_wav(tmp_path / name, np.stack([tone(), -0.9 * tone()], axis=1), subtype=subtype)
+    expected, _ = soundfile.read(path, dtype="float32")
+    chex.assert_trees_all_equal(read(path).samples, expected.mean(axis=1))
+
+
 def test_mixes_down_to_mono(tmp_path):
     stereo = np.stack([tone(), -0.5 * tone()], axis=1)
     found = read(write_wav(tmp_path / "x.wav", stereo, subtype="FLOAT"))

@@ -117,7 +117,7 @@ class ClipBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                         if number:
                             example["name"] += b"#%d" % number
                         digest.update(b"%s\0%d\0" % (example["name"], example["label"]))
-                        digest.update(fitted.samples.tobytes())
+                        digest.update(fitted.samples.data)
                         yield example["name"], example
         self._finish(split, clips, digest.hexdigest())
 

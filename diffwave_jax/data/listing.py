@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import os
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
@@ -91,7 +90,7 @@ class _Walk:
             elif entry.is_dir(follow_symlinks=False):
                 folders.append((child, entry.path))
             else:
-                self._file(child, entry.path)
+                self._file(child, entry.path, entry.is_file(follow_symlinks=False))
         return folders
 
     def _entries(self, name: str, real: str) -> list[os.DirEntry]:
@@ -102,13 +101,8 @@ class _Walk:
             self.files.left_out[name or "."] = _reason(error)
             return []
 
-    def _file(self, name: str, real: str) -> None:
+    def _file(self, name: str, real: str, regular: bool) -> None:
         if not self._wanted(name) or not self._is_new(real):
-            return
-        try:
-            regular = stat.S_ISREG(os.stat(real).st_mode)
-        except OSError as error:
-            self.files.left_out[name] = _reason(error)
             return
         if regular:
             self.files.paths[name] = Path(real)
@@ -123,7 +117,7 @@ class _Walk:
                 self.files.left_out[name] = f"a link that leads nowhere: {_reason(error)}"
             return
         if not os.path.isdir(real):
-            self._file(name, real)
+            self._file(name, real, os.path.isfile(real))
         elif f"{self._root}/".startswith(f"{real.rstrip('/')}/"):
             self._repeated += 1  # back up to the folder itself or above it
         else:
