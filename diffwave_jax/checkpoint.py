@@ -25,7 +25,7 @@ from etils import epath
 
 from diffwave_jax import digests, echoes, one_file
 from diffwave_jax.errors import UserError, printable, reason
-from diffwave_jax.files import cannot_write, check_plain, make_folder
+from diffwave_jax.files import cannot_write, check_plain, make_folder, usable
 
 FOLDER = "checkpoints"
 CONTENTS = "_CHECKPOINT_METADATA"  # Orbax's list of the items that a step was saved with
@@ -173,7 +173,7 @@ def resolve(path: str | Path) -> Path:
     Raises:
       UserError: there is no such folder, or no complete checkpoint in it.
     """
-    path = Path(path).expanduser().absolute()
+    path = usable(path).absolute()
     if not path.is_dir():
         raise UserError(f"no checkpoint folder at {path}: give a run's folder or one of its checkpoints")
     if is_step(path):
@@ -207,9 +207,10 @@ def load(path: str | Path, *, ema: bool = True) -> Checkpoint:
     Raises:
       UserError: there is no checkpoint, or it cannot be read.
     """
-    if one_file.is_named_so(path) and not Path(path).is_dir():
+    path = usable(path)
+    if one_file.is_named_so(path) and not path.is_dir():
         held = one_file.read(path)
-        return Checkpoint(Path(path), held.step, held.config, held.weights)
+        return Checkpoint(path, held.step, held.config, held.weights)
     step = resolve(path)
     try:
         name = "ema" if ema and "ema" in saved_items(step) else "params"

@@ -13,6 +13,7 @@ from diffwave_jax.errors import UserError
 if sys.platform != "win32":  # where nobody can remove a file that another process has open
     from fcntl import LOCK_EX, LOCK_NB, flock
 
+MOST_SHOWN = 300  # characters of a path in a message
 PATTERN_CHARACTERS = "[]*?{}\\"
 UNFINISHED = ".partial"  # how the name of a file ends that is being written
 
@@ -27,6 +28,27 @@ def check_plain(path: Path) -> None:
     found = "".join(character for character in PATTERN_CHARACTERS if character in path.as_posix())
     if found:
         raise UserError(f"{path} has {found} in its name, which checkpoints cannot be written to: choose another name")
+
+
+def usable(path: str | Path) -> Path:
+    """A path that a user gave, with the home folder in place of `~`, whether or not something is there.
+
+    Raises:
+      UserError: it is none: too long, with a NUL in it, in the home folder of nobody, or links in a circle.
+    """
+    try:
+        path = Path(path).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            path.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{_shortened(path)} is no path that can be used ({why}): give another") from error
+    return path
+
+
+def _shortened(path: str | Path) -> str:
+    text = str(path)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def make_folder(folder: Path) -> None:
@@ -57,8 +79,8 @@ def complete(path: Path) -> Iterator[Path]:
 
 
 def check_replaceable(path: Path) -> None:
-    """UserError if something is at `path` that is no regular file: a folder, a pipe or a device."""
-    if path.exists() and not path.is_file():
+    """UserError if something is at `path` that is no regular file: a folder, a pipe or a device; or if none can be."""
+    if usable(path.absolute()).exists() and not path.is_file():
         raise UserError(f"{path} is a folder or a device, not a file: remove it, or choose another place")
 
 

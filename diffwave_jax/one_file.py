@@ -14,7 +14,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from diffwave_jax.errors import UserError, reason
-from diffwave_jax.files import complete, make_folder
+from diffwave_jax.files import complete, make_folder, usable
 
 SUFFIX = ".safetensors"
 KIND = "diffwave_jax"  # what the metadata's `format` says
@@ -56,10 +56,10 @@ def save(path: str | Path, config: Mapping, weights: Mapping[str, np.ndarray], s
     Raises:
       UserError: another ending, or the file cannot be written.
     """
-    path = Path(path).expanduser()
+    path = usable(path)
     if not is_named_so(path):
         raise UserError(f"{path} does not end in {SUFFIX}, which is how a model in one file is called")
-    arrays = {name: np.ascontiguousarray(weights[name], "<f4") for name in sorted(weights)}
+    arrays = {name: np.asarray(weights[name], "<f4", order="C") for name in sorted(weights)}
     make_folder(path.parent)
     with complete(path) as partial:
         with partial.open("wb") as file:
@@ -77,7 +77,7 @@ def read(path: str | Path) -> OneFile:
     Raises:
       UserError: no such file, not such a file, or one that is damaged.
     """
-    path = Path(path).expanduser()
+    path = usable(path)
     if not path.is_file():
         raise UserError(f"no model at {path}: give a file that model.save wrote, or a run's folder")
     try:
@@ -91,8 +91,11 @@ def read(path: str | Path) -> OneFile:
 
 def is_ours(path: str | Path) -> bool:
     """Whether there is a file here that this package wrote, damaged or not."""
+    path = usable(path)
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             return _header(file)[0]["__metadata__"]["format"] == KIND
     except (OSError, ValueError, LookupError, TypeError, RecursionError, struct.error):
         return False
@@ -100,7 +103,7 @@ def is_ours(path: str | Path) -> bool:
 
 def _head(config: str, arrays: Mapping[str, np.ndarray], step: int) -> bytes:
     """All that comes before the tensors' bytes."""
-    metadata = {"format": KIND, "step": str(step), "config": config, "sha256": _digest(config, arrays)}
+    metadata = {"format": KIND, "step": str(step), "config": config, "sha256": _digest(str(step), config, arrays)}
     header: dict[str, dict] = {"__metadata__": metadata}
     end = 0
     for name, array in arrays.items():
@@ -124,26 +127,32 @@ def _header(file: BinaryIO) -> tuple[dict, int]:
 
 def _read(file: BinaryIO, size: int) -> OneFile:
     header, start = _header(file)
-    metadata = header.pop("__metadata__", {})
-    if metadata.get("format") != KIND:
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != KIND:
         raise UserError("holds tensors, but no model of this package: python -m diffwave_jax convert takes many others")
-    weights = {name: _tensor(file, entry, start, size) for name, entry in header.items()}
-    if metadata["sha256"] != _digest(metadata["config"], weights):
+    if not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its metadata are not text")
+    weights = _tensors(file, header, size - start)
+    if metadata["sha256"] != _digest(metadata["step"], metadata["config"], weights):
         raise ValueError("its bytes are not what was written")
     return OneFile(json.loads(metadata["config"]), weights, int(metadata["step"]))
 
 
-def _tensor(file: BinaryIO, entry: Mapping, start: int, size: int) -> np.ndarray:
-    first, last = entry["data_offsets"]
-    if entry["dtype"] != "F32" or not 0 <= first <= last <= size - start:
-        raise ValueError("it ends before its tensors do, or they are of another kind")
-    file.seek(start + first)
-    return np.frombuffer(file.read(last - first), "<f4").reshape(entry["shape"]).astype(np.float32)
+def _tensors(file: BinaryIO, entries: Mapping[str, Mapping], room: int) -> dict[str, np.ndarray]:
+    """The tensors; they lie one after another, so that a small file cannot claim the same bytes many times."""
+    weights, end = {}, 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["data_offsets"]):
+        first, last = entry["data_offsets"]
+        if entry["dtype"] != "F32" or first != end or not first <= last <= room:
+            raise ValueError("it ends before its tensors do, or they are of another kind")
+        weights[name] = np.frombuffer(file.read(last - first), "<f4").reshape(entry["shape"]).astype(np.float32)
+        end = last
+    return weights
 
 
-def _digest(config: str, weights: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the config's text, and of each weight's name and bytes, by name."""
-    digest = hashlib.sha256(config.encode())
+def _digest(step: str, config: str, weights: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the step's and the config's text, and of each weight's name and bytes, by name."""
+    digest = hashlib.sha256(f"{step} {config}".encode())
     for name in sorted(weights):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(weights[name], "<f4").data)

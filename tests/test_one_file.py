@@ -1,7 +1,9 @@
 """Models in one file: bit for bit, verified, and what is said of other files."""
 
 import json
+import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -83,6 +85,22 @@ def other_tensors(_: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + b"\0" * 4
 
 
+def with_header(content: bytes, change) -> bytes:
+    length = 8 + struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + content[length:]
+
+
+def twice(header: dict) -> None:
+    header["more"] = header[max(header)]
+
+
+def with_metadata(content: bytes, **fields) -> bytes:
+    return with_header(content, lambda header: header["__metadata__"].update(fields))
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -93,6 +111,11 @@ def other_tensors(_: bytes) -> bytes:
         (lambda _: b"\xff" * 64, "it does not begin as safetensors does"),
         (lambda _: b"<html>a page that asks to log in</html>", "it does not begin as safetensors does"),
         (other_tensors, "holds tensors, but no model of this package"),
+        (lambda content: content.replace(b'"step": "0"', b'"step": "8"'), "its bytes are not what was written"),
+        (lambda content: with_header(content, lambda header: header.update(__metadata__=[1])), "no model of this"),
+        (lambda content: with_metadata(content, config=5), "its metadata are not text"),
+        (lambda content: with_metadata(content, format={}), "no model of this"),
+        (lambda content: with_header(content, twice), "of another kind"),
     ],
 )
 def test_a_damaged_file_is_one_line(path, damage, said):
@@ -100,6 +123,46 @@ def test_a_damaged_file_is_one_line(path, damage, said):
     with pytest.raises(UserError) as caught:
         diffwave_jax.load(path)
     assert said in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_small_file_takes_little_memory(path):
+    """Tensors that all claim the same bytes: 400 MB of 0.4 MB."""
+
+    def claim(header):
+        tensor = {"dtype": "F32", "shape": [25000], "data_offsets": [0, 100_000]}
+        header.clear()
+        header.update({"__metadata__": {"format": one_file.KIND}} | {f"x{number}": tensor for number in range(4000)})
+
+    path.write_bytes(with_header(path.read_bytes(), claim))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="of another kind"):
+        one_file.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "nul\0", "~nobody-of-this-name/x"])
+def test_what_no_file_can_be_called_is_one_line(model, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for use in (diffwave_jax.load, model.save, one_file.is_ours):
+        for ending in ("", ".safetensors"):
+            if use == model.save and not ending:
+                continue
+            with pytest.raises(UserError, match="is no path that can be used") as caught:
+                use(name + ending)
+            assert len(str(caught.value)) < 500
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("pipe", "pipe.safetensors"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(UserError):
+            convert.convert(convert.parse([str(tmp_path / name), str(tmp_path / "out")]))
+
+
+def test_a_single_number_keeps_its_shape(tmp_path):
+    held = one_file.read(one_file.save(tmp_path / "x.safetensors", {}, {"x": np.float32(3), "y": np.zeros((0, 2))}))
+    assert held.weights["x"].shape == () and held.weights["x"] == 3 and held.weights["y"].shape == (0, 2)
 
 
 def test_names(model, tmp_path):
