@@ -5,7 +5,9 @@ They cannot be turned into each other: a vocoder has one, and is given no other.
 
 import dataclasses
 import functools
+import tokenize
 from collections.abc import Callable
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -224,6 +226,21 @@ class MelFrontEnd:
             )
         if self.kind == "tacotron" and (why := _looks_otherwise(array)):
             raise UserError(f"the mel {why}: this vocoder wants {self.words}; {REMEDY}")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array in a `.npy` file.
+
+    Raises:
+      OSError, ValueError: it is no regular file, no such file or damaged, or claims more than the memory.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("it is no regular file")
+    try:
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (EOFError, MemoryError, SyntaxError, tokenize.TokenError) as error:
+        raise ValueError(str(error)) from error
 
 
 def _looks_otherwise(array: np.ndarray) -> str:

@@ -104,6 +104,7 @@ def test_a_recording_goes_on(run_folder, tmp_path):
         (["--top-p", "1.1"], "top_p is 1.1; it must be above 0 and at most 1"),
         (["--seconds", "0"], "'0' is not a number of seconds above 0"),
         (["--seconds", "inf"], "'inf' is not a number of seconds above 0"),
+        (["--seconds", "1e305"], "'1e305' seconds are more than a clip may last, 3600"),
         (["--seconds", "1e-6"], "length is 0; ask for at least 1 sample"),
         (["--prime", "nowhere.wav"], "nowhere.wav cannot be read as audio"),
     ],

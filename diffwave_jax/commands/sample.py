@@ -34,6 +34,7 @@ FOR_DIFFUSION = (
     *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "levels", "polish"),
     *("interpolate", "denoise", "vocode", "step"),
 )
+MOST_SECONDS = 3600  # of a clip, which lies whole in memory
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
 
 
@@ -209,6 +210,8 @@ def seconds(text: str) -> float:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    if value > MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} seconds are more than a clip may last, {MOST_SECONDS}")
     return value
 
 

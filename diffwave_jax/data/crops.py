@@ -12,7 +12,7 @@ from diffwave_jax.data.audio import to_float
 from diffwave_jax.data.dataset import Dataset
 from diffwave_jax.errors import UserError
 from diffwave_jax.kernels.rounding import divide_up
-from diffwave_jax.mel import MelFrontEnd
+from diffwave_jax.mel import MelFrontEnd, read_array
 
 SPARE_FRAMES = 2  # that a mel of other hands may have more or fewer than its recording
 
@@ -103,8 +103,8 @@ class Crops:
             return None
         path = self.mels / PurePosixPath(name).with_suffix(".npy")
         try:
-            mel = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            mel = read_array(path)
+        except (OSError, ValueError) as error:
             raise UserError(f"data.mels: {path}, the mel of {name}, cannot be read as a NumPy array") from error
         try:
             mel = self.front_end.checked(mel)[0].T

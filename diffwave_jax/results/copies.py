@@ -13,6 +13,7 @@ from diffwave_jax.files import check_replaceable, make_folder
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.generation.vocoding import front_end
+from diffwave_jax.mel import read_array
 from diffwave_jax.results import folder as clips_folder
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import FolderReport, OutputOptions
@@ -102,11 +103,11 @@ def _read_mel(path: Path, generator: Generator) -> np.ndarray:
     try:
         if path.stat().st_size > LARGEST_MEL:
             raise UserError(f"{path} is larger than {LARGEST_MEL:,} bytes: cut the mel into parts")
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = read_array(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a NumPy array: give a mel that np.save wrote") from error
     try:
-        mel = front_end(generator.config).checked(np.asarray(array))
+        mel = front_end(generator.config).checked(array)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     if len(mel) > 1:

@@ -1,5 +1,7 @@
 """`sample.py --vocode`, from its command line to its files."""
 
+import os
+
 import numpy as np
 import pytest
 import soundfile
@@ -71,9 +73,14 @@ def test_wrong_mels(vocoder, tmp_path, mel, match):
 def test_wrong_files(vocoder, tmp_path, monkeypatch):
     monkeypatch.setattr(Generator, "vocode", lambda *_, **__: pytest.fail("no file is good"))
     (tmp_path / "bad.npy").write_bytes(b"none")
+    (tmp_path / "zip.npy").write_bytes(b"PK\3\4 but no archive")
+    np.save(tmp_path / "claims.npy", np.zeros((80, 9)))
+    claims = (tmp_path / "claims.npy").read_bytes()
+    (tmp_path / "claims.npy").write_bytes(claims.replace(b"(80, 9), }" + b" " * 15, b"(80, 9" + b"0" * 15 + b"), }"))
+    os.mkfifo(tmp_path / "pipe.npy")
     (tmp_path / "empty").mkdir()
     for name, match in [
-        ("bad.npy", "cannot be read as a NumPy array"),
+        *((name, "cannot be read as a NumPy array") for name in ("bad.npy", "zip.npy", "claims.npy", "pipe.npy")),
         ("no.wav", "cannot be read as audio"),
         ("empty", "holds neither recordings nor .npy"),
     ]:
