@@ -153,11 +153,12 @@ def distill_section() -> ConfigDict:
             "guidance": config_dict.placeholder(float),  # the teacher's guidance scale; None for its usual one
             # A factor on the noise that each of the teacher's steps leaves; None for its usual one.
             "noise_scale": config_dict.placeholder(float),
+            # Lowest and highest diffusion step at which the teacher is guided, () for all; None for its usual ones.
+            "guided_steps": config_dict.placeholder(tuple),
             "own": 0.5,  # share of the student's inputs that come from itself, the others from the teacher
             # The rest is filled in from the teacher. Only `walk` may be given: `levels` times as many diffusion steps.
             "walk": (),
             "solver": "dpm++",  # or "ddim"
-            "guided_steps": (),
             "fingerprint": "",  # of the teacher's weights
         }
     )

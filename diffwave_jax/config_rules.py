@@ -189,6 +189,7 @@ OPTIONAL = (
     "train.state_learning_rate",
     "distill.guidance",
     "distill.noise_scale",
+    "distill.guided_steps",
     "sample.steps",
     "sample.sampler",
     "sample.eta",

@@ -5,6 +5,7 @@ levels at once; docs/distillation.md derives it.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -139,14 +140,19 @@ class DistillationTask:
         taught = clips._replace(condition=self._condition(weights.merge(self._graph, batch["teacher"]), batch))
         frozen = Network(self._graph, {}, (), self._n_labels, self._diffusion.prediction)
         table = _float32(cut.teacher)
-        guided = bool(self._n_labels) and bool(np.any(cut.teacher.guidance != 1))
+        guided = np.any(cut.teacher.guidance.reshape(-1, cut.substeps) != 1, axis=1) & bool(self._n_labels)
 
-        def walked(x: Clips, number: jax.Array) -> Clips:
+        def follow(with_guidance: bool, x: Clips, number: jax.Array) -> Clips:
             bounds = number * cut.substeps, (number + 1) * cut.substeps
             state = ChainState(x, jnp.zeros_like(x))
-            return jnp.asarray(walk(frozen, guided, shared, table, state, taught, bounds).x)
+            return jnp.asarray(walk(frozen, with_guidance, shared, table, state, taught, bounds).x)
 
-        return walked
+        if guided.all() or not guided.any():
+            return partial(follow, bool(guided[0]))
+        # A segment without guidance costs half.
+        return lambda x, number: jax.lax.cond(
+            jnp.asarray(guided)[number], partial(follow, True), partial(follow, False), x, number
+        )
 
     def _clean(self, network: Denoiser, filters: tuple, x: Clips, row: SamplerTable, clips: Conditions) -> Clips:
         """(B, L) the clean audio that a network predicts at a row's level, or at a row for each clip."""

@@ -62,7 +62,7 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
         "solver": "ddim" if usual.distilled else "dpm++",
         "guidance": guidance,
         "noise_scale": usual.noise_scale if distill.noise_scale is None else distill.noise_scale,
-        "guided_steps": usual.guided_steps,
+        "guided_steps": usual.guided_steps if distill.guided_steps is None else distill.guided_steps,
     }
 
 

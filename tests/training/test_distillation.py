@@ -104,8 +104,10 @@ def test_levels_are_closer_near_the_clean_clip_and_nested():
         spaced_levels(diffusion, 201)
 
 
-def test_what_the_student_should_predict(teacher, config):
+@pytest.mark.parametrize("lowest_guided", [0, 100])  # all segments, the first one alone
+def test_what_the_student_should_predict(teacher, lowest_guided):
     """The inputs and targets of a batch, beside steps of the loaded teacher one by one, guided by 2."""
+    config = distillation(teacher, guidance=2.0, guided_steps=(lowest_guided, 199))
     task, model = DistillationTask(config), load(teacher)
     network, cut = task.build(nnx.Rngs(0)), task._segments
     batch = {"index": jnp.arange(8), "label": jnp.zeros(8, jnp.int32)} | task.constants()
@@ -119,7 +121,8 @@ def test_what_the_student_should_predict(teacher, config):
         before = 0.0
         for step in steps:
             unguided = noise(x, step.timestep, None)
-            guided = unguided + 2.0 * (noise(x, step.timestep, clips.labels) - unguided)
+            scale = 2.0 if step.timestep >= lowest_guided else 1.0
+            guided = unguided + scale * (noise(x, step.timestep, clips.labels) - unguided)
             clean = (x - step.noise_level * guided) / step.signal
             x = step.state * x + step.data * clean + step.correction * (clean - before)
             before = clean
