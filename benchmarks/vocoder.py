@@ -1,9 +1,12 @@
-"""lmnt-com/diffwave's full-size vocoder on this machine: `python benchmarks/vocoder.py [SECONDS]`.
+"""lmnt-com/diffwave's full-size vocoder: `python benchmarks/vocoder.py [--seconds 60] [--original DIR]`.
 
-Prints the time of one forward pass beside that of a plain matrix product, the real-time factors of 6 and 50 steps, and,
-for a recording of SECONDS (60), memory and time in tiles and the largest difference from one piece.
+Prints the time of one step of the chain beside that of a plain matrix product and, where DIR is a clone of
+https://github.com/lmnt-com/diffwave and torch is there, beside the original's forward pass; the real-time factors of 6
+and 50 steps; and for a recording of so many seconds memory and time in tiles and the largest difference from one piece.
 """
 
+import argparse
+import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -24,15 +27,19 @@ RATE, HOP = 22050, 256
 ROUNDS = 5
 
 
-def main(seconds: float = 60.0) -> None:
+def main() -> None:
     """Prints everything, the least of several rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the long recording")
+    parser.add_argument("--original", type=Path, metavar="DIR", help="a clone of lmnt-com/diffwave")
+    options = parser.parse_args()
     model = network()
-    forward_beside_product(model, frames=86)
+    step_beside_product(model, 86, options.original)
     for steps, sampler in ((6, "fast"), (50, "ddpm")):
         mel = random_mel(model, 86)
         took = fastest([lambda s=steps, n=sampler, m=mel: model.vocode(m, steps=s, sampler=n)], 2)[0]
         print(f"{steps} steps of {86 * HOP / RATE:.2f} s: {took:.2f} s, {took * RATE / 86 / HOP:.2f} s for each second")
-    long_recording(model, int(seconds * RATE / HOP))
+    long_recording(model, int(options.seconds * RATE / HOP))
 
 
 def network() -> Generator:
@@ -50,23 +57,41 @@ def random_mel(model: Generator, frames: int) -> np.ndarray:
     return model.mel(noise.astype(np.float32), RATE)[:, :frames]
 
 
-def forward_beside_product(model: Generator, frames: int) -> None:
-    """One evaluation of the network, and a product of as many FLOPs with matrices as narrow."""
+def step_beside_product(model: Generator, frames: int, original: Path | None) -> None:
+    """One step of a chain, a product of as many FLOPs with matrices as narrow, and the original's forward pass."""
     samples, channels, bands = frames * HOP, 64, 80
     flops = 2 * samples * (30 * (3 * channels + bands + channels) * 2 * channels + channels**2)
-    x, mel = jnp.zeros((1, samples)), jnp.asarray(random_mel(model, frames)[None])
+    mel = random_mel(model, frames)
     left, right = jnp.ones((samples, 192)), jnp.ones((192, 128))
     product = jax.jit(
         lambda a, b: jax.lax.fori_loop(0, 16, lambda _, c: c + (a + c[0, 0]) @ b, jnp.zeros((samples, 128)))
     )
-    forward, plain = fastest(
-        [lambda: model.predict_noise(x, jnp.zeros(1), mel=mel), lambda: product(left, right)], ROUNDS
-    )
-    rate, plain_rate = flops / forward / 1e9, 16 * 2 * samples * 192 * 128 / plain / 1e9
+    few_steps, many_steps = (lambda n=n: model.vocode(mel, steps=n, sampler="ddim") for n in (2, 12))
+    others = [original_forward(original, mel)] if original else []
+    few, many, plain, *theirs = fastest([few_steps, many_steps, lambda: product(left, right), *others], ROUNDS)
+    step = (many - few) / 10
+    rate, plain_rate = flops / step / 1e9, 16 * 2 * samples * 192 * 128 / plain / 1e9
     print(
-        f"forward of {samples / RATE:.2f} s: {forward:.2f} s, {rate:.0f} GFLOP/s, {100 * rate / plain_rate:.0f} % of a "
+        f"step of {samples / RATE:.2f} s: {step:.2f} s, {rate:.0f} GFLOP/s, {100 * rate / plain_rate:.0f} % of a "
         f"plain product's {plain_rate:.0f}"
     )
+    for forward in theirs:
+        print(f"the original's forward: {forward:.2f} s, {forward / step:.2f} times as long")
+
+
+def original_forward(folder: Path, mel: np.ndarray) -> Callable[[], object]:
+    """The original network's forward pass of a mel, with random weights."""
+    torch = importlib.import_module("torch")
+    sys.path.insert(0, str(folder / "src"))
+    params = importlib.import_module("diffwave.params").params
+    theirs = importlib.import_module("diffwave.model").DiffWave(params).eval()
+    given = torch.zeros(1, mel.shape[1] * HOP), torch.zeros(1, dtype=torch.int64), torch.from_numpy(mel)[None]
+
+    @torch.inference_mode()
+    def forward() -> None:
+        theirs(*given)
+
+    return forward
 
 
 def long_recording(model: Generator, frames: int) -> None:
@@ -106,4 +131,4 @@ def fastest(calls: list[Callable[[], object]], rounds: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    main()
