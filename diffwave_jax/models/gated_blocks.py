@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffwave_jax.kernels.backends import choose
+from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.conditioner import Condition
 from diffwave_jax.models.dense import Linear
 from diffwave_jax.models.layers import Conv, WeightNormConv, WeightNormLinear, weight_norm
@@ -62,6 +63,9 @@ def run(
         shift = jnp.concatenate([ROOT_HALF * residual + following, skip], axis=-1)
         bias, ends = _bias(block, h, condition)
         h, skips = gated_block.block(h, skips, panel, bias, shift, ends, block.dilated.dilation)
+        if condition is not None:  # the next block's bias after this block: all of them at once need 15 kB a sample
+            h, mel = materialized((h, condition.mel))
+            condition = condition._replace(mel=mel)
     return skips
 
 

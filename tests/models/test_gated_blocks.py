@@ -8,6 +8,7 @@ from flax import nnx
 
 from diffwave_jax.kernels.target import Target, compile_for
 from diffwave_jax.models import DiffWave, DiffWaveConfig
+from diffwave_jax.models.compiling import compiler_options
 from diffwave_jax.models.conditioner import Condition
 
 SMALL = dict(channels=32, n_layers=4, dilation_cycle=3, step_widths=(16, 32, 32))
@@ -63,3 +64,17 @@ def test_none_for_other_sizes_and_types(changes):
 def test_none_for_another_device():
     with compile_for(Target("tpu")):
         assert network().filters() == ()
+
+
+def test_a_vocoders_blocks_share_their_memory():
+    """What the mel adds to each block is made when its turn comes, not for all blocks at first."""
+
+    def temporaries(n_layers):
+        made = network(n_layers=n_layers, n_mels=8, upsample=(4, 4), shared_upsampler=True)
+        needs_loops(made)
+        condition = made.condition(Condition(jnp.ones((1, 1000, 8))), 16_000)
+        call = jax.jit(lambda x, mel: made(x, jnp.zeros(1), filters=made.filters(), condition=Condition(mel)))
+        lowered = call.lower(jnp.ones((1, 16_000)), condition.mel)
+        return lowered.compile(compiler_options=compiler_options()).memory_analysis().temp_size_in_bytes
+
+    assert temporaries(12) < 1.2 * temporaries(4)  # the weights are a few per cent
