@@ -3,8 +3,10 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path, PurePosixPath
+
+from diffwave_jax.errors import UserError
 
 Wanted = Callable[[str], bool]
 
@@ -50,6 +52,18 @@ def list_folder(root: Path, wanted: Wanted) -> Files:
     lies elsewhere. What cannot be read, such as a link to nothing, is among those left out.
     """
     return _Walk(root, wanted).files
+
+
+def readable_files(root: Path, suffixes: Collection[str]) -> Files:
+    """The files below a folder whose names end so, in small or capital letters.
+
+    Raises:
+      UserError: one of them cannot be read.
+    """
+    files = list_folder(root, lambda name: PurePosixPath(name).suffix.lower() in suffixes)
+    for name, why in files.left_out.items():
+        raise UserError(f"{root / name} cannot be read ({why}): remove it from the folder")
+    return files
 
 
 class _Walk:

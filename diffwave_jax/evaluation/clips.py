@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from diffwave_jax import recording
-from diffwave_jax.data.listing import list_folder
+from diffwave_jax.data.listing import readable_files
 from diffwave_jax.errors import UserError, printable
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
 from diffwave_jax.generation.autoregressive_generator import AutoregressiveGenerator
@@ -55,9 +55,7 @@ def read_folder(folder: Path, recogniser: Recogniser, progress: Progress | None 
     """
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: give a folder of WAV files, or --checkpoint to sample from a model")
-    found = list_folder(folder, lambda name: Path(name).suffix.lower() in SUFFIXES)
-    for name, reason in found.left_out.items():
-        raise UserError(f"{folder / name} cannot be read as audio ({reason}): remove it from the folder")
+    found = readable_files(folder, SUFFIXES)
     for remark in found.remarks:
         _log.warning(printable(f"{folder}: {remark}"))
     paths = [folder / name for name in found.paths]

@@ -10,7 +10,7 @@ import librosa
 import numpy as np
 
 from diffwave_jax import recording
-from diffwave_jax.data.listing import list_folder
+from diffwave_jax.data.listing import readable_files
 from diffwave_jax.errors import UserError
 from diffwave_jax.evaluation.clips import SUFFIXES, label_of
 from diffwave_jax.evaluation.recognition import Progress, Recogniser
@@ -136,7 +136,7 @@ def intelligibility(original: np.ndarray, copy: np.ndarray, rate: int) -> float:
 def _paths(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
-    names = list_folder(source, lambda name: Path(name).suffix.lower() in SUFFIXES).paths
+    names = readable_files(source, SUFFIXES).paths
     if not names:
         raise UserError(f"no audio in {source}: it must hold files ending in {', '.join(SUFFIXES)}")
     return [source / name for name in names]
