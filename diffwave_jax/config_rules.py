@@ -176,6 +176,7 @@ RULES = {
     "sample.levels": _several(_whole(0)),
     "sample.distilled": FLAG,
     "sample.polish": _whole(0),
+    "sample.match": _whole(0),
     "sample.sampler": TEXT,
     "sample.digit": _several(CHOSEN),
     "sample.speaker": _several(CHOSEN),

@@ -133,7 +133,7 @@ class MelFrontEnd:
         spectrum = librosa.stft(
             samples, n_fft=self.n_fft, hop_length=self.hop, win_length=self.window, center=False, dtype=np.complex128
         )
-        return KINDS[self.kind].compress(self.filters @ (np.abs(spectrum) / self._norm))
+        return self.of_magnitudes(np.abs(spectrum))
 
     def griffin_lim(
         self, mel: Float[np.ndarray, "bands frames"], samples: int, iterations: int = 60
@@ -145,9 +145,8 @@ class MelFrontEnd:
           samples: how many are wanted.
           iterations: of the method, with librosa's momentum.
         """
-        magnitude = librosa.util.nnls(self.filters, KINDS[self.kind].expand(np.asarray(mel, np.float64)))
         audio = librosa.griffinlim(
-            magnitude * self._norm,
+            librosa.util.nnls(self.filters, self.magnitudes(mel)),
             n_iter=iterations,
             hop_length=self.hop,
             win_length=self.window,
@@ -156,6 +155,16 @@ class MelFrontEnd:
             random_state=0,
         )
         return audio.astype(np.float32)
+
+    def of_magnitudes(
+        self, magnitude: Float[np.ndarray, "*clips bins frames"]
+    ) -> Float[np.ndarray, "*clips bands frames"]:
+        """The mel of the magnitudes of a transform (n_fft // 2 + 1 bins)."""
+        return KINDS[self.kind].compress(self.filters @ (magnitude / self._norm))
+
+    def magnitudes(self, mel: Float[np.ndarray, "*clips bands frames"]) -> Float64[np.ndarray, "*clips bands frames"]:
+        """What each band of a mel amounts to: the sum of the transform's magnitudes, by the weights of `filters`."""
+        return KINDS[self.kind].expand(np.asarray(mel, np.float64)) * self._norm
 
     def distance(self, first: Float[np.ndarray, "bands frames"], second: Float[np.ndarray, "bands frames"]) -> float:
         """The mean absolute difference of two mels of this front end, dB."""

@@ -32,7 +32,7 @@ from diffwave_jax.results.copies import vocode_into
 # Flags that only one kind of model knows.
 FOR_DIFFUSION = (
     *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "levels", "polish"),
-    *("interpolate", "denoise", "vocode", "step"),
+    *("interpolate", "denoise", "vocode", "step", "match"),
 )
 MOST_SECONDS = 3600  # of a clip, which lies whole in memory
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
@@ -153,6 +153,7 @@ def settings_of(options: argparse.Namespace, config, start: int | None = None) -
         noise_scale=options.noise_scale,
         levels=options.levels,
         polish=options.polish,
+        match=options.match,
         digit=options.digit,
         speaker=options.speaker,
         guidance=options.guidance,
@@ -261,6 +262,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="PATH",
         type=Path,
         help="recordings, or their mels (.npy), through a vocoder: file or folder",
+    )
+    parser.add_argument(
+        "--match", type=int, metavar="N", help="rounds that pull a vocoder's audio to its mel; 0 for none (the model's)"
     )
     parser.add_argument(
         "--step", type=int, help="where --denoise starts, the noisier the higher (25); where --interpolate mixes (50)"

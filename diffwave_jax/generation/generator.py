@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Float32
 
+from diffwave_jax import mel_match
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import vocoding
 from diffwave_jax.generation.batches import Job, OnStep, reverse
@@ -73,6 +74,7 @@ class Generator(DiffusionModel):
         noise_scale: float | None = None,
         levels: Sequence[int] | None = None,
         polish: int | None = None,
+        match: int | None = None,
         batch_size: int | None = None,
         on_step: OnStep | None = None,
         progress: bool = False,
@@ -84,6 +86,7 @@ class Generator(DiffusionModel):
 
         Args:
           mel: (n, bands, frames) or (bands, frames) float, of this model's own kind: see `mel`.
+          match: rounds after the chain that pull the audio to the mel, see `diffwave_jax.mel_match.match`; 0 for none.
           seed, steps, sampler, eta, noise_scale, levels, polish, batch_size, on_step, progress: see `generate`.
 
         Returns:
@@ -92,7 +95,8 @@ class Generator(DiffusionModel):
         Raises:
           UserError: the model is no vocoder, the mel none of its kind, or a setting that no model has.
         """
-        mels = vocoding.front_end(self.config).checked(np.asarray(mel))
+        front_end = vocoding.front_end(self.config)
+        mels = front_end.checked(np.asarray(mel))
         settings = Settings.for_model(
             self.config,
             seed=seed,
@@ -102,6 +106,7 @@ class Generator(DiffusionModel):
             noise_scale=noise_scale,
             levels=levels,
             polish=polish,
+            match=match,
         )
         rows, n, length = table(self.diffusion, settings, self.config), len(mels), mels.shape[2] * self._hop
         condition = vocoding.padded(mels)
@@ -109,7 +114,8 @@ class Generator(DiffusionModel):
         job = Job(rows, range(len(rows.timestep)), settings.seed, np.arange(n), room, condition=condition)
         with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
             states = reverse(self._chain_for(room), job, batch_size=batch_size, on_step=told)
-            return np.concatenate([x[:, :length] for _, x in states]) / self._scale
+            audio = np.concatenate([x[:, :length] for _, x in states]) / self._scale
+        return mel_match.match(front_end, audio, mels, settings.match)
 
     def latents(self, n: int, seed: int = 0) -> Float32[np.ndarray, "{n} samples"]:
         """The start noise z (n, length) float32 of the clips that `generate(n, seed)` makes."""

@@ -40,6 +40,7 @@ class Settings:
       levels: the diffusion steps of the chain, noisiest first; none for those of the sampler's usual spacing.
       polish: the diffusion step of a posterior-mean pass after the chain, see `diffwave_jax.generation.samplers.
         polished`; None for none. It takes one evaluation more than `steps`.
+      match: of a vocoder, rounds after the chain that pull its audio to the mel, see `diffwave_jax.mel_match.match`.
       guided_steps: the lowest and the highest diffusion step at which guidance is applied; None for all of them. Among
         the noisiest steps it costs variety (Kynkaanniemi et al., arXiv 2404.07724).
     """
@@ -51,6 +52,7 @@ class Settings:
     noise_scale: float = 1.0
     levels: tuple[int, ...] = ()
     polish: int | None = None
+    match: int = 0
     digit: tuple[int, ...] = ()
     speaker: tuple[int, ...] = ()
     guidance: float = 1.0
@@ -68,6 +70,7 @@ class Settings:
         noise_scale: float | None = None,
         levels: Sequence[int] | None = None,
         polish: int | None = None,
+        match: int | None = None,
         digit: Choice | None = None,
         speaker: Choice | None = None,
         guidance: float | None = None,
@@ -83,7 +86,7 @@ class Settings:
           config: the model's config.
           seed, sampler, steps, eta, noise_scale, guidance: see the attributes.
           levels: in place of `steps`, or as many as those.
-          polish: see the attributes.
+          polish, match: see the attributes.
           digit: number or name of a class, or several; `()` for none at all.
           speaker: number or name of a speaker, or several; `()` for all of them.
           guided_steps: the lowest and the highest; `()` for all of them.
@@ -112,6 +115,7 @@ class Settings:
             noise_scale=_real(_or(noise_scale, noise.noise_scale), "noise_scale"),
             levels=chosen,
             polish=_or(polish if polish is None else _whole(polish, "polish"), said.polish),
+            match=_whole(_or(match, usual.match), "match"),
             digit=classes,
             speaker=numbers_of(_or(speaker, usual.speaker if classes else ()), speaker_names(config), "speaker"),
             guidance=_real(_or(guidance, usual.guidance if classes else 1.0), "guidance"),
@@ -160,9 +164,13 @@ class Settings:
         }
 
     def special_on_record(self) -> dict:
-        """Levels and the last pass, for a clip's record; nothing where the chain is without."""
-        levels = {"levels": list(self.levels)} if self.levels else {}
-        return levels if self.polish is None else levels | {"polish": self.polish}
+        """Levels, the last pass and the rounds after it, for a clip's record; nothing where the chain is without."""
+        said = {
+            "levels": list(self.levels) or None,
+            "polish": self.polish,
+            "match": self.match or None,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
     def guidance_at(self, timesteps: Real[ArrayLike, " steps"]) -> Float64[np.ndarray, " steps"]:
         """The guidance scale (S,) at diffusion steps (S,)."""
@@ -178,6 +186,8 @@ class Settings:
             self._check_distilled(config.sample)
         if self.guided_steps and self.guided_steps[0] > self.guided_steps[1]:
             raise UserError("guided_steps is {} to {}; give the lowest step first".format(*self.guided_steps))
+        if self.match < 0 or (self.match and not config.model.n_mels):
+            raise UserError(f"match is {self.match}; it is the number of a vocoder's rounds, 0 for none")
         if not math.isfinite(self.guidance):
             raise UserError(f"guidance is {self.guidance}; give a number, 1 for the plain conditional model")
         if not config.model.n_classes and (self.digit or self.guidance != 1):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from diffwave_jax.data.folder import SUFFIXES
-from diffwave_jax.data.listing import list_folder
+from diffwave_jax.data.listing import readable_files
 from diffwave_jax.errors import UserError
 from diffwave_jax.files import check_replaceable, make_folder
 from diffwave_jax.generation.generator import Generator
@@ -81,14 +81,13 @@ def vocode_into(
 
 
 def find(source: Path) -> dict[str, Path]:
-    """{name: recording or mel} of a file, or of a folder and those in it; UserError where there is none."""
+    """{name: recording or mel} of a file, or of a folder and those in it; UserError for none, or what is no file."""
     if not source.is_dir():
         return {source.name: source}
-    wanted = {*SUFFIXES, MELS}
-    files = list_folder(source, lambda name: Path(name).suffix.lower() in wanted).paths
-    if not files:
+    paths = readable_files(source, {*SUFFIXES, MELS}).paths
+    if not paths:
         raise UserError(f"{source} holds neither recordings nor {MELS} mel spectrograms")
-    return files
+    return paths
 
 
 def read(path: Path, generator: Generator) -> Source:
@@ -128,6 +127,7 @@ def _make(
         noise_scale=settings.noise_scale,
         levels=settings.levels or None,
         polish=settings.polish,
+        match=settings.match,
         on_step=told,
     )[0]
     if source.recording is not None:

@@ -142,6 +142,7 @@ def test_digits_by_number_and_by_name(digit, expected):
         ({"sampler": "euler"}, "unknown sampler 'euler'"),
         ({"levels": (199, 1.5)}, r"a level is 1\.5; give a whole number"),
         ({"polish": "much"}, "polish is 'much'; give a whole number"),
+        ({"match": "much"}, "match is 'much'; give a whole number"),
     ],
 )
 def test_what_no_model_understands(what, message):
@@ -157,6 +158,8 @@ def test_what_no_model_understands(what, message):
         ({"digit": (1,), "speaker": (3,)}, "speaker is 3; this model has the speakers speaker0"),
         ({"speaker": (1,)}, "a speaker is asked for, but no digit"),
         ({"guidance": 2.0}, "no digit is asked for"),
+        ({"match": 3}, "match is 3; it is the number of a vocoder's rounds"),
+        ({"match": -1}, "match is -1; it is the number of a vocoder's rounds"),
         ({"guided_steps": (9, 5), "digit": (1,)}, "give the lowest step first"),
         ({"levels": (199, 20)}, "steps is 25, but 2 levels are given; leave steps out"),
         ({"seed": 2**32}, "seed is 4294967296; it must be between 0 and 4294967295"),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffwave_jax import mel_match
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers, tiles, vocoding
 from diffwave_jax.generation.samplers import ChainState
@@ -86,6 +87,13 @@ def test_any_sampler_and_its_progress(lmnt):
     audio = lmnt.vocode(mels(4)[0], steps=3, sampler="dpm++", on_step=lambda *now: seen.append(now))
     assert audio.shape == (1, 1024) and np.all(np.isfinite(audio))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_its_audio_is_pulled_to_the_mel(lmnt):
+    mel, front_end = mels(5), vocoding.front_end(lmnt.config)
+    plain, matched = (lmnt.vocode(mel, seed=1, steps=2, match=rounds) for rounds in (None, 4))
+    np.testing.assert_array_equal(matched, mel_match.match(front_end, plain, mel, 4))
+    assert front_end.distance(front_end(matched[:, :-1]), mel) < 0.7 * front_end.distance(front_end(plain[:, :-1]), mel)
 
 
 def test_mel_of_audio_at_any_rate(lmnt):

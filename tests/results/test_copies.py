@@ -40,20 +40,20 @@ def test_recordings_and_mels_of_a_folder(vocoder, tmp_path, capsys):
     voice(source / "a" / "x.wav")
     voice(source / "x.flac", 22050)
     np.save(source / "y.npy", np.random.default_rng(0).uniform(0, 1, (80, 9)))
-    run(vocoder, "--vocode", source, "--out", out)
+    run(vocoder, "--vocode", source, "--out", out, "--match", 2)
     names = ["00000_x.wav", "00000_x_original.wav", "00001_x.wav", "00001_x_original.wav", "00002_y.wav"]
     assert sorted(path.name for path in out.glob("*.wav")) == names
     assert "3 clips in" in (said := capsys.readouterr()).out and "3.0/3 clips" in said.err
     copy, original = (wav.read(out / name) for name in names[:2])
     assert copy.sample_rate == 22050 and copy.audio.shape == original.audio.shape == (2205,)
-    assert copy.record.items() >= {"source": "a/x.wav", "sampler": "ddim", "steps": 1}.items()
+    assert copy.record.items() >= {"source": "a/x.wav", "sampler": "ddim", "steps": 1, "match": 2}.items()
     assert wav.read(out / names[4]).audio.shape == (9 * 256,)
     page = (out / "index.html").read_text()
     assert page.index("a/x.wav, the copy") < page.index("a/x.wav, the recording") < page.index("y.npy, the copy")
-    run(vocoder, "--vocode", source, "--out", out)
+    run(vocoder, "--vocode", source, "--out", out, "--match", 2)
     assert "(0 new)" in capsys.readouterr().out
     with pytest.raises(UserError, match="with seed 0 where seed 1 is asked for"):
-        run(vocoder, "--vocode", source, "--out", out, "--seed", 1)
+        run(vocoder, "--vocode", source, "--out", out, "--match", 2, "--seed", 1)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,12 @@ def test_wrong_files(vocoder, tmp_path, monkeypatch):
     (tmp_path / "claims.npy").write_bytes(claims.replace(b"(80, 9), }" + b" " * 15, b"(80, 9" + b"0" * 15 + b"), }"))
     os.mkfifo(tmp_path / "pipe.npy")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "gone.wav").symlink_to(tmp_path / "nothing.wav")
     for name, match in [
         *((name, "cannot be read as a NumPy array") for name in ("bad.npy", "zip.npy", "claims.npy", "pipe.npy")),
         ("no.wav", "cannot be read as audio"),
+        ("link", "gone.wav cannot be read .a link that leads nowhere"),
         ("empty", "holds neither recordings nor .npy"),
     ]:
         with pytest.raises(UserError, match=match):
@@ -90,5 +93,6 @@ def test_wrong_files(vocoder, tmp_path, monkeypatch):
 
 def test_a_model_that_is_no_vocoder(tmp_path):
     voice(tmp_path / "x.wav")
+    words = ["--vocode", tmp_path / "x.wav", "--pretrained", "digits", "--out", tmp_path / "out"]
     with pytest.raises(UserError, match="this model is no vocoder"):
-        sample.main(sample.parse(["--vocode", str(tmp_path / "x.wav"), "--out", str(tmp_path / "out")]))
+        sample.main(sample.parse([str(word) for word in words]))
