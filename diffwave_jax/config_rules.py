@@ -62,6 +62,13 @@ def _all(check: Check) -> Check:
     return lambda value: isinstance(value, tuple) and all(check(one) for one in value)
 
 
+ENDS = Rule(
+    "two numbers from 0 on, the lower one first",
+    _all(_is_number),
+    lambda value: len(value) == 2 and 0 <= value[0] <= value[1],
+)
+
+
 def network_rules(name: str) -> dict[str, Rule]:
     """The kinds of the fields of a `model` section; `diffwave_jax.models.model_config` knows their ranges.
 
@@ -123,11 +130,7 @@ RULES = {
     "data.fade": _whole(0),
     "data.windows": FLAG,
     "data.shift": _whole(0),
-    "data.gain": Rule(
-        "two numbers from 0 on, the lower one first",
-        _all(_is_number),
-        lambda value: len(value) == 2 and 0 <= value[0] <= value[1],
-    ),
+    "data.gain": ENDS,
     "train.task": _choice("diffusion", "classification", "autoregression", "distillation"),
     "mel.kind": _choice("none", "lmnt", "tacotron"),
     "mel.n_fft": _whole(2, 2**20),
@@ -170,7 +173,9 @@ RULES = {
     "distill.own": SHARE,
     "distill.walk": _several(_whole(0)),
     "distill.solver": _choice("ddim", "dpm++"),
-    "distill.guided_steps": _several(FROM_0),
+    "distill.guided_steps": Rule(
+        f"no numbers, or {ENDS.words}", ENDS.is_kind, lambda value: not value or ENDS.in_range(value)
+    ),
     "distill.fingerprint": TEXT,
     "sample.steps": _whole(1),
     "sample.levels": _several(_whole(0)),

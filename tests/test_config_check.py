@@ -52,6 +52,8 @@ def test_every_field_has_a_rule_and_every_rule_a_field(config):
         ("data.shift", -1, "data.shift is -1"),
         ("data.gain", (1.2, 0.8), r"data.gain is \(1.2, 0.8\); it must be two numbers from 0 on, the lower one first"),
         ("data.gain", (1.0,), r"data.gain is \(1.0,\)"),
+        ("distill.guided_steps", (199, 26), r"distill.guided_steps is \(199, 26\); it must be no numbers, or two"),
+        ("distill.guided_steps", (26,), r"distill.guided_steps is \(26,\)"),
         ("train.ema_decay", 1.0, "train.ema_decay is 1.0; it must be a number from 0 to below 1"),
         ("train.ema_decay", 1.5, "train.ema_decay is 1.5"),
         ("train.learning_rate", -1e-4, "train.learning_rate is -0.0001; it must be a number from 0 on"),
