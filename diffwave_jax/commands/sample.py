@@ -34,8 +34,8 @@ FOR_DIFFUSION = (
     *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "levels", "polish"),
     *("interpolate", "denoise", "vocode", "step", "match"),
 )
-MOST_SECONDS = 3600  # of a clip, which lies whole in memory
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
+MOST_SECONDS = 3600  # of a clip, which lies whole in memory
 
 
 def main(options: argparse.Namespace) -> None:
