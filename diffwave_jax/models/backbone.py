@@ -211,7 +211,7 @@ class S4Block(nnx.Module):
     def _mel(self, condition: Condition, length: int) -> Float[Array, "batch {length} bands"]:
         """The condition for `length` samples of this block's stage."""
         if not self.variant.crop_condition:
-            return self.upsampler(condition, length * self.rate)[:, :: self.rate]
+            return self.upsampler(condition, length * self.rate, every=self.rate)
         seen = divide_up(length, self.variant.hop) + len(self.variant.upsample)  # frames whose filters reach that far
         return self.upsampler(condition._replace(mel=condition.mel[:, :seen]), length)
 

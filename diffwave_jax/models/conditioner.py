@@ -3,6 +3,7 @@
 DiffWave (Kong et al., arXiv 2009.09761), section 3.2.
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from diffwave_jax.kernels.rounding import divide_up
 from diffwave_jax.models.initial import on_host, uniform_fan_in
 from diffwave_jax.models.layers import weight_norm
 
@@ -50,11 +52,11 @@ class Upsample(nnx.Module):
         self.bias = nnx.Param(init(rngs.params(), (1,)))
         self.factor, self.dtype = factor, dtype
 
-    def __call__(self, mel: Float[Array, "batch frames bands"]) -> Float[Array, "batch samples bands"]:
-        """(B, F, M) to (B, F * factor, M); one sample more where the factor is odd.
+    def __call__(self, mel: Float[Array, "batch frames bands"], every: int = 1) -> Float[Array, "batch samples bands"]:
+        """(B, F, M) to (B, F * factor, M), one sample more where the factor is odd; of those, each `every`th.
 
         A frame's filter spans two frames, so each block of `factor` outputs is a small matrix product of the two frames
-        and three bands around it: nothing is scattered.
+        and three bands around it: nothing is scattered. Outputs that no block needs are not computed.
         """
         batch, frames, bands = mel.shape
         padded = jnp.pad(mel.astype(self.dtype), ((0, 0), (1, 1), (1, 1)))
@@ -63,11 +65,12 @@ class Upsample(nnx.Module):
             for band in range(BANDS)
             for back in range(FRAMES)
         ]
-        phases = self._filter().reshape(BANDS * FRAMES, self.factor).astype(self.dtype)
+        cut, step = self.factor // 2, math.gcd(self.factor, every)
+        phases = self._filter().reshape(BANDS * FRAMES, self.factor)[:, cut % step :: step].astype(self.dtype)
         blocks = jnp.einsum("bfmk,ks->bfsm", jnp.stack(near, axis=-1), phases)
-        full = blocks.reshape(batch, (frames + 1) * self.factor, bands)
-        cut = self.factor // 2
-        return nnx.leaky_relu(full[:, cut : full.shape[1] - cut] + self.bias[...].astype(self.dtype), SLOPE)
+        full = blocks.reshape(batch, (frames + 1) * (self.factor // step), bands)
+        kept = slice(cut // step, divide_up((frames + 1) * self.factor - cut - cut % step, step), every // step)
+        return nnx.leaky_relu(full[:, kept] + self.bias[...].astype(self.dtype), SLOPE)
 
     def _filter(self) -> Float[Array, "bands taps"]:
         return weight_norm(self.v[...][..., None], self.g[...])[..., 0] if hasattr(self, "v") else self.kernel[...]
@@ -79,15 +82,17 @@ class Upsampler(nnx.Module):
     def __init__(self, factors: tuple[int, ...], *, weight_norm: bool, dtype=jnp.float32, rngs: nnx.Rngs):
         self.layers = nnx.List(Upsample(one, weight_norm=weight_norm, dtype=dtype, rngs=rngs) for one in factors)
 
-    def __call__(self, condition: Condition, length: int) -> Float[Array, "batch {length} bands"]:
-        """A condition (B, F, M) at the rate of the audio, (B, length, M), cut at its end."""
+    def __call__(self, condition: Condition, length: int, every: int = 1) -> Float[Array, "batch samples bands"]:
+        """A condition (B, F, M) at the rate of the audio, cut to `length` samples; of those, each `every`th."""
         mel, frames = condition
-        for layer in self.layers:
+        *first, last = self.layers
+        for layer in first:
             mel = layer(mask(mel, frames))
             frames = None if frames is None else frames * layer.factor + layer.factor % 2
-        if mel.shape[1] < length:
-            raise ValueError(f"{condition.mel.shape[1]} mel frames last {mel.shape[1]} samples, fewer than {length}")
-        return mel[:, :length]
+        samples = mel.shape[1] * last.factor + last.factor % 2
+        if samples < length:
+            raise ValueError(f"{condition.mel.shape[1]} mel frames last {samples} samples, fewer than {length}")
+        return last(mask(mel, frames), every)[:, : divide_up(length, every)]
 
 
 def mask(

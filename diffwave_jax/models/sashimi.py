@@ -62,7 +62,7 @@ class SaShiMiConfig(BackboneConfig):
             norm=ScalarNorm if second else LayerNorm,
             ff_linear=WeightNormLinear if second else Linear,
             pair_skips=second,
-            long_clips=second,
+            long_clips=second or self.n_mels > 0,
             n_mels=self.n_mels,
             upsample=self.upsample,
             crop_condition=self.crop_condition,

@@ -13,7 +13,7 @@ from flax import nnx
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.models import build, model_config, weights
-from diffwave_jax.models.conditioner import Condition
+from diffwave_jax.models.conditioner import Condition, Upsampler
 from tests.helpers.golden_vectors import golden, golden_network
 
 LMNT, SASHIMI = "vocoder_lmnt_tiny", "vocoder_ag_sashimi_resume"
@@ -83,6 +83,16 @@ def test_clips_longer_and_shorter_than_the_kernels(length):
     close(y, vectors[f"y_{length}"], 5e-5)  # (1.4e-6)
 
 
+def test_a_vocoder_of_version_1_takes_clips_longer_than_its_kernels():
+    """Those of version 1 end at `l_max` too, with or without a mel."""
+    model = {"name": "sashimi", "d_model": 4, "n_layers": 1, "pool": (4,), "length": 64, "l_max": 64, "d_state": 4}
+    heard = build(model | {"n_mels": 5, "upsample": (4, 4)}, rngs=nnx.Rngs(0))
+    spectrum = heard.filters(256)[0]
+    chex.assert_shape(spectrum, (2, 4, None))
+    with pytest.raises(ValueError, match="stage 0 has 256 samples, more than its l_max 64"):
+        build(model, rngs=nnx.Rngs(0)).filters(256)
+
+
 def test_inner_stages_hear_the_mel_of_their_time_unless_they_crop():
     network = build(
         {
@@ -100,7 +110,18 @@ def test_inner_stages_hear_the_mel_of_their_time_unless_they_crop():
     mel = jax.random.normal(jax.random.key(0), (1, 4, 5))
     block = network.center[0]
     whole = block.upsampler(Condition(mel), 1024)
-    close(block._mel(Condition(mel), 256), np.asarray(whole[:, ::4]), 0)
+    close(
+        block._mel(Condition(mel), 256), np.asarray(whole[:, ::4]), 3e-7
+    )  # (6e-8: a smaller product rounds otherwise)
+
+
+@pytest.mark.parametrize("factors", [(8, 16), (3, 5), (4,)])
+@pytest.mark.parametrize("every", [2, 4, 16])
+def test_upsampling_each_so_manieth_sample(factors, every):
+    upsampler = Upsampler(factors, weight_norm=False, rngs=nnx.Rngs(0))
+    condition = Condition(jax.random.normal(jax.random.key(0), (2, 6, 5)), jnp.array([6, 4]))
+    length = 6 * int(np.prod(factors)) - 1
+    close(upsampler(condition, length, every), np.asarray(upsampler(condition, length)[:, ::every]), 3e-7)  # (6e-8)
 
 
 def test_widths_of_its_own():
