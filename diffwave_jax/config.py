@@ -109,6 +109,8 @@ def train_section() -> ConfigDict:
     return ConfigDict(
         {
             "task": "diffusion",  # or "classification", "autoregression" or "distillation"
+            # A checkpoint or pretrained model whose weights a run begins with, where their name and shape fit.
+            "init_from": "",
             "num_steps": 800_000,
             "batch_size": 12,  # over all devices and hosts
             "accumulate": 1,  # micro-batches per step
@@ -173,7 +175,7 @@ def sample_section() -> ConfigDict:
             "levels": (),  # the diffusion steps themselves, noisiest first; none for those of the sampler
             "distilled": False,  # whether the network was distilled to these levels, and knows no others
             "polish": config_dict.placeholder(int),  # diffusion step of a last posterior-mean pass; None for none
-            "match": 0,  # rounds after a vocoder's chain that pull its audio to the mel, see `diffwave_jax.mel_match`
+            "match": 0,  # rounds that pull a vocoder's audio to its mel in each step, see `diffwave_jax.mel_match`
             "digit": (),  # classes that clips take in turn; none for a model without, or to leave the choice to it
             "speaker": (),  # speakers that clips take in turn; all of them if none is named
             "guidance": 1.0,

@@ -147,6 +147,7 @@ RULES = {
     "train.schedule": _choice("constant", "drop", "cosine", "decay", "plateau"),
     "train.drop_step": _whole(0),
     "train.drop_factor": FROM_0,
+    "train.init_from": TEXT,
     "train.patience": _whole(0),
     "train.decay_steps": _whole(1),
     "train.warmup_steps": _whole(0),

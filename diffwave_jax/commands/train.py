@@ -65,12 +65,18 @@ def main(_):
 
 
 def with_model(config: ConfigDict) -> ConfigDict:
-    """The config, which for a distillation gets its model from its teacher."""
+    """The config, with paths for names of pretrained models; a distillation's gets its model from its teacher."""
+    config.train.init_from = _path(config.train.init_from)
     if config.train.task != "distillation":
         return config
     with config.unlocked():
-        config.teacher = str(found(config.teacher)) if config.teacher else ""
+        config.teacher = _path(config.teacher)
     return with_teacher(config)
+
+
+def _path(model: str) -> str:
+    """The checkpoint of a run or a pretrained model; "" for none."""
+    return str(found(model)) if model else ""
 
 
 def default_workdir() -> Path:

@@ -26,6 +26,7 @@ from diffwave_jax.training.run_checkpoints import RunCheckpoints
 from diffwave_jax.training.step import TrainState, init_state, make_train_step, make_validation, shardings
 from diffwave_jax.training.stop import StopRequest
 from diffwave_jax.training.tasks import Constants, Metrics, make_task
+from diffwave_jax.training.warm_start import begun
 
 
 class Run:
@@ -114,7 +115,7 @@ class Run:
         self._checkpoints.open()
         self._constants = jax.device_put(self._task.constants(), replicated)
         if state is None:
-            state = init_state(weights.split(self._network())[1], self._optimizer, train.ema_decay)
+            state = init_state(self._first_weights(), self._optimizer, train.ema_decay)
             state = jax.device_put(jax.device_get(state), replicated)
         else:
             done = int(state.step) >= train.num_steps
@@ -124,8 +125,13 @@ class Run:
         self._listeners.step(int(state.step))
         return state
 
-    def _network(self) -> nnx.Module:
-        return self._task.build(nnx.Rngs(self.config.seed))
+    def _first_weights(self) -> weights.Weights:
+        fresh = weights.split(self._task.build(nnx.Rngs(self.config.seed)))[1]
+        if not self.config.train.init_from:
+            return fresh
+        first, message = begun(fresh, self.config.train.init_from)
+        self._listeners.message(message)
+        return first
 
     def _settle(self, before: tuple[int, Metrics] | None = None) -> None:
         """Waits for the step in flight, which must have gone well; the one it came `before` is then in flight.
