@@ -11,12 +11,13 @@ from jaxtyping import Float, Integer
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.chain import Chain, Conditions, clip_keys, start_noise
-from diffwave_jax.generation.samplers import ChainState, SamplerTable
+from diffwave_jax.generation.samplers import ChainState, SamplerTable, instead
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.kernels.rounding import divide_up, round_up
 from diffwave_jax.models.conditioner import Condition
 
 OnStep = Callable[[int, int], None]
+Correct = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 FIRST_GUESS = 16  # clips a device; enough to keep the cores of a CPU busy, so a CPU never gets more
 LARGEST = 512
@@ -36,6 +37,8 @@ class Job:
       labels: (n,) see `diffwave_jax.models.labels`; None if the network is unconditional.
       start: (n, length) the states to start from; None for each clip's own start noise.
       condition: n clips' mels (n, F, M) and frames (n,), for a vocoder; None for other networks.
+      correct: from the clean audio (b, length) that a step predicts, and which clips those are, to what the chain goes
+        on with; None to go on with it as it is.
     """
 
     table: SamplerTable
@@ -46,6 +49,7 @@ class Job:
     labels: Integer[np.ndarray, " clips"] | None = None
     start: Float[np.ndarray, "clips samples"] | None = None
     condition: Condition | None = None
+    correct: Correct | None = None
 
 
 def reverse(
@@ -90,10 +94,13 @@ def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> ChainSt
         told = jax.tree.map(lambda part: jnp.asarray(part[chosen]), job.condition)
         condition = chain.condition(told, job.length)
     state, clips = ChainState(x, jnp.zeros_like(x)), Conditions(keys, labels, condition)
-    if steps.on_step is None:
+    if steps.on_step is None and job.correct is None:
         return chain.run(job.table, state, clips, job.rows)
     for row in job.rows:
         state = chain.run(job.table, state, clips, range(row, row + 1))
+        if job.correct is not None:
+            weights = SamplerTable(*(np.asarray(column[row], np.float32) for column in job.table))
+            state = instead(weights, state, jnp.asarray(job.correct(np.asarray(state.x0), chosen)))
         steps.count(state)
     return state
 

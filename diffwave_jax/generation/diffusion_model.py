@@ -36,6 +36,8 @@ from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, labels, model_con
 from diffwave_jax.models.compiling import jit
 from diffwave_jax.models.conditioner import Condition
 
+KEPT_SAMPLES = 2**17  # whose filters are kept: 0.7 GB at the published size of SaShiMi
+
 
 class DiffusionModel(LoadedModel[Settings]):
     """A network with its weights and its diffusion process.
@@ -221,13 +223,16 @@ class DiffusionModel(LoadedModel[Settings]):
         return Chain(network, self.diffusion.num_steps, jax.local_devices())
 
     def _chain_for(self, length: int) -> Chain:
-        """The chain for clips of a length: S4 layers have other filters for each; those of the last length are kept."""
+        """The chain for clips of a length: S4 layers have other filters for each; those of the last few are kept."""
         if not self._has_s4:
             return self._chain
         if length not in self._chains:
             with standard_jax():
-                self._chains = {length: self._make_chain(filters_of(self._graph, self._params, length))}
-        return self._chains[length]
+                self._chains[length] = self._make_chain(filters_of(self._graph, self._params, length))
+        self._chains[length] = chain = self._chains.pop(length)  # the newest stands last
+        while len(self._chains) > 1 and sum(self._chains) > KEPT_SAMPLES:
+            del self._chains[next(iter(self._chains))]
+        return chain
 
     @property
     def _hop(self) -> int:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Float32
 
-from diffwave_jax import mel_match
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import vocoding
 from diffwave_jax.generation.batches import Job, OnStep, reverse
@@ -86,7 +85,8 @@ class Generator(DiffusionModel):
 
         Args:
           mel: (n, bands, frames) or (bands, frames) float, of this model's own kind: see `mel`.
-          match: rounds after the chain that pull the audio to the mel, see `diffwave_jax.mel_match.match`; 0 for none.
+          match: rounds that pull the audio to the mel, before the chain and after each step, see
+            `diffwave_jax.mel_match.match`; 0 for none.
           seed, steps, sampler, eta, noise_scale, levels, polish, batch_size, on_step, progress: see `generate`.
 
         Returns:
@@ -112,10 +112,11 @@ class Generator(DiffusionModel):
         condition = vocoding.padded(mels)
         room = condition.mel.shape[1] * self._hop
         job = Job(rows, range(len(rows.timestep)), settings.seed, np.arange(n), room, condition=condition)
+        if settings.match:
+            job = vocoding.matching(job, front_end, mels, settings.match, float(self._scale))
         with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
             states = reverse(self._chain_for(room), job, batch_size=batch_size, on_step=told)
-            audio = np.concatenate([x[:, :length] for _, x in states]) / self._scale
-        return mel_match.match(front_end, audio, mels, settings.match)
+            return np.concatenate([x[:, :length] for _, x in states]) / self._scale
 
     def latents(self, n: int, seed: int = 0) -> Float32[np.ndarray, "{n} samples"]:
         """The start noise z (n, length) float32 of the clips that `generate(n, seed)` makes."""

@@ -40,7 +40,8 @@ class Settings:
       levels: the diffusion steps of the chain, noisiest first; none for those of the sampler's usual spacing.
       polish: the diffusion step of a posterior-mean pass after the chain, see `diffwave_jax.generation.samplers.
         polished`; None for none. It takes one evaluation more than `steps`.
-      match: of a vocoder, rounds after the chain that pull its audio to the mel, see `diffwave_jax.mel_match.match`.
+      match: of a vocoder, rounds that pull its audio to the mel, before the chain and after each step, see
+        `diffwave_jax.mel_match.match`; 0 for none.
       guided_steps: the lowest and the highest diffusion step at which guidance is applied; None for all of them. Among
         the noisiest steps it costs variety (Kynkaanniemi et al., arXiv 2404.07724).
     """

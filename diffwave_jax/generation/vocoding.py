@@ -1,15 +1,20 @@
 """Mel spectrograms to audio: the chain's conditions, and the few lengths that are compiled."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float32
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
+from diffwave_jax.generation.batches import Job
 from diffwave_jax.generation.tiles import Tiling
 from diffwave_jax.mel import MelFrontEnd
+from diffwave_jax.mel_match import match
 from diffwave_jax.models import DiffWaveConfig, model_config
 from diffwave_jax.models.conditioner import Condition
 
+START_RMS = 0.1  # of the noise that is pulled to a mel before the chain
 SHORTEST = 16  # frames of the shortest clip that is compiled for
 
 
@@ -42,6 +47,37 @@ def padded(mel: Float32[np.ndarray, "clips bands frames"]) -> Condition:
     room = np.zeros((n, bucket(frames), bands), np.float32)
     room[:, :frames] = np.swapaxes(mel, 1, 2)
     return Condition(room, np.full(n, frames, np.int32))  # pyright: ignore[reportArgumentType] - not yet on a device
+
+
+def matching(job: Job, front_end: MelFrontEnd, mels: np.ndarray, rounds: int, scale: float) -> Job:
+    """A job whose clips are pulled to their mels before the chain and after each of its steps.
+
+    The chain begins with noise that was pulled to the mel, as loud as the signal is at its first level (GLA-Grad, Liu
+    et al., arXiv 2402.15516, does so after the steps). The mel bounds the audio: a sampler's own limit is lifted.
+
+    Args:
+      job: with the mels in its condition; it stays as it is.
+      front_end: of the mels.
+      mels: (n, bands, frames).
+      rounds: see `diffwave_jax.mel_match.match`.
+      scale: the network's audio over the listener's.
+    """
+
+    def correct(audio: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        length = mels.shape[2] * front_end.hop
+        pulled = match(front_end, audio[:, :length] / scale, mels[chosen], rounds) * scale
+        return np.concatenate([pulled, audio[:, length:]], axis=1)
+
+    noise = np.stack([_noise(job, index) for index in job.indices], axis=1)
+    first = correct(START_RMS * scale * noise[0], np.arange(len(mels)))
+    start = job.table.signal[0] * first + job.table.noise_level[0] * noise[1]
+    unlimited = job.table._replace(limit=np.full_like(job.table.limit, np.inf))
+    return dataclasses.replace(job, table=unlimited, start=start.astype(np.float32), correct=correct)
+
+
+def _noise(job: Job, index: int) -> Float32[np.ndarray, "two samples"]:
+    """A clip's two pieces of noise."""
+    return np.random.default_rng((job.seed, index)).standard_normal((2, job.length), np.float32)
 
 
 def tiling(config: ConfigDict) -> Tiling | None:

@@ -7,8 +7,11 @@ import pytest
 
 from diffwave_jax import mel_match
 from diffwave_jax.errors import UserError
-from diffwave_jax.generation import samplers, tiles, vocoding
+from diffwave_jax.generation import diffusion_model, samplers, tiles, vocoding
+from diffwave_jax.generation.batches import Job
+from diffwave_jax.generation.diffusion_model import table
 from diffwave_jax.generation.samplers import ChainState
+from diffwave_jax.generation.settings import Settings
 from tests.helpers.golden_vectors import golden, golden_vocoder
 from tests.helpers.tiny import tiny_generator
 
@@ -92,8 +95,37 @@ def test_any_sampler_and_its_progress(lmnt):
 def test_its_audio_is_pulled_to_the_mel(lmnt):
     mel, front_end = mels(5), vocoding.front_end(lmnt.config)
     plain, matched = (lmnt.vocode(mel, seed=1, steps=2, match=rounds) for rounds in (None, 4))
-    np.testing.assert_array_equal(matched, mel_match.match(front_end, plain, mel, 4))
     assert front_end.distance(front_end(matched[:, :-1]), mel) < 0.7 * front_end.distance(front_end(plain[:, :-1]), mel)
+    alone = lmnt.vocode(mel[1:], seed=1, steps=2, match=4)
+    assert alone.shape == matched[1:].shape and np.all(np.isfinite(matched))
+
+
+def test_matching_before_the_chain_and_after_each_step(lmnt):
+    mel, front_end, scale = mels(5), vocoding.front_end(lmnt.config), 2.0
+    rows = table(lmnt.diffusion, Settings.for_model(lmnt.config, sampler="ddim", steps=2), lmnt.config)
+    plain = Job(rows, range(2), 3, np.arange(2), 8 * front_end.hop, condition=vocoding.padded(mel))
+    job = vocoding.matching(plain, front_end, mel, 4, scale)
+    noise = np.stack([vocoding._noise(plain, index) for index in (0, 1)], axis=1)
+    heard = 5 * front_end.hop
+    first = mel_match.match(front_end, vocoding.START_RMS * noise[0][:, :heard], mel, 4)
+    start = rows.signal[0] * scale * first + rows.noise_level[0] * noise[1][:, :heard]
+    close(job.start[:, :heard], start, 1e-6)  # float32 beside numbers of order 1
+    pulled = job.correct(scale * noise[0][1:], np.array([1]))
+    np.testing.assert_array_equal(pulled[:, heard:], scale * noise[0][1:, heard:])  # beyond the mel nothing changes
+    close(pulled[:, :heard] / scale, mel_match.match(front_end, noise[0][1:, :heard], mel[1:], 4), 1e-6)
+    assert plain.start is None and plain.correct is None
+
+
+def test_programs_for_the_last_few_lengths_are_kept(sashimi, monkeypatch):
+    monkeypatch.setattr(sashimi, "_chains", {})
+    monkeypatch.setattr(diffusion_model, "KEPT_SAMPLES", 24 * 256 + 32 * 256)
+    first = sashimi._chain_for(24 * 256)
+    second = sashimi._chain_for(32 * 256)
+    assert sashimi._chain_for(24 * 256) is first and sashimi._chain_for(32 * 256) is second
+    third = sashimi._chain_for(16 * 256)  # room for two of the three: the one used longest ago goes
+    assert sashimi._chains == {32 * 256: second, 16 * 256: third}
+    sashimi._chain_for(64 * 256)
+    assert list(sashimi._chains) == [64 * 256]  # the last one stays, however long
 
 
 def test_mel_of_audio_at_any_rate(lmnt):

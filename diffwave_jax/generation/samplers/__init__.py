@@ -15,7 +15,7 @@ from diffwave_jax.generation.samplers.ddim import ddim
 from diffwave_jax.generation.samplers.ddpm import ddpm
 from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule, explicit
-from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, clean, sampler_table, step
+from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, clean, instead, sampler_table, step
 
 __all__ = [
     "SAMPLERS",
@@ -25,6 +25,7 @@ __all__ = [
     "SamplerTable",
     "Schedule",
     "clean",
+    "instead",
     "plan",
     "step",
     "usual_steps",

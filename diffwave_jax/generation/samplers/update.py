@@ -91,3 +91,15 @@ def clean(
 ) -> Float[Column, "*batch samples"]:
     """The clean audio (..., L) that predicted noise implies in audio `x` at a row's level."""
     return (x - row.noise_level * predicted_noise) / row.signal
+
+
+def instead(row: SamplerTable, state: ChainState, x0: Float[Column, "*batch samples"]) -> ChainState:
+    """The state after a step that would have predicted other clean audio, the noise being what then remains.
+
+    Args:
+      row: the step's row, scalars, without a limit.
+      state: after the step.
+      x0: (B, L) the other clean audio.
+    """
+    weight = row.data + row.correction - row.prediction * row.signal / row.noise_level
+    return ChainState(state.x + weight * (x0 - state.x0), x0)

@@ -6,8 +6,9 @@ import pytest
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
+from diffwave_jax.generation.samplers import ChainState
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES
-from tests.helpers.analytic import Mixture, run
+from tests.helpers.analytic import Mixture, rows, run
 
 DIFFUSION = Diffusion.linear()
 
@@ -83,6 +84,18 @@ def test_a_perfect_prediction_is_recovered_by_every_sampler():
     for sampler in samplers.SAMPLERS:
         made = run(OneClip(), samplers.plan(DIFFUSION, sampler, 25), x, noise)
         np.testing.assert_allclose(made, 0.25, atol=1e-9)  # float64 over the smallest noise level, 0.01
+
+
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+def test_other_clean_audio_in_place_of_a_steps(sampler):
+    """The state after a step becomes what it would be had the network implied that audio."""
+    random = np.random.default_rng(0)
+    x, before, predicted, noise, other = random.standard_normal((5, 8))
+    for row in rows(samplers.plan(DIFFUSION, sampler, 4)):
+        state = ChainState(x, before)
+        found = samplers.instead(row, samplers.step(row, state, predicted, noise), other)
+        expected = samplers.step(row, state, (x - row.signal * other) / row.noise_level, noise)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)  # float64; the noise level divides by 0.01
 
 
 def test_fast_schedule_is_the_papers():
