@@ -14,11 +14,6 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.files import complete
 from diffwave_jax.generation.loading import Model, load
 
-BUNDLED = {  # folders of `bundled/`: the models that come with the package, the usual one first
-    "digits": "a spoken digit of your choice in one of six voices",
-    "digits_fast": "the same with 4 network evaluations a clip instead of 50",
-}
-USUAL = next(iter(BUNDLED))
 RELEASES = "https://github.com/RF5/DiffWave-unconditional/releases/download"
 RF5_SASHIMI = "https://github.com/RF5/simple-sashimi/releases/download"
 STATE_SPACES = "https://huggingface.co/krandiash/sashimi-release/resolve/main/checkpoints"
@@ -88,6 +83,21 @@ class Pretrained:
         return f"{self.name}: {self.makes}; {size}, {self.sample_rate} Hz, licence {self.licence or 'not stated'}"
 
 
+FREE_SPOKEN = "CC BY-SA 4.0"  # the licence of the recordings that the bundled models learned from
+BUNDLED = {  # folders of `bundled/`: the models that come with the package
+    model.name: model
+    for model in (
+        Pretrained("digits", 1_719_169, 8000, FREE_SPOKEN, "a spoken digit of your choice in one of six voices"),
+        Pretrained(
+            "digits_fast", 1_719_169, 8000, FREE_SPOKEN, "the same with 4 network evaluations a clip instead of 50"
+        ),
+        Pretrained("vocoder_8k", 1_770_569, 8000, FREE_SPOKEN, "speech from mel spectrograms"),
+    )
+}
+USUAL = "digits"
+USUAL_VOCODER = "vocoder_8k"
+
+
 def load_pretrained(name: str = USUAL, *, on_progress: OnProgress | None = None) -> Model:
     """A released model, ready to generate: an autoregressive one where its name has `_ar`, else a diffusion model.
 
@@ -107,9 +117,8 @@ def load_pretrained(name: str = USUAL, *, on_progress: OnProgress | None = None)
 
 def list_pretrained() -> list[Pretrained]:
     """The models that `load_pretrained` knows by name, the bundled ones first."""
-    bundled = [Pretrained(name, 1_719_169, 8000, "CC BY-SA 4.0", makes) for name, makes in BUNDLED.items()]
     released = [Pretrained(name, one.weights, one.sample_rate, None, one.makes) for name, one in RELEASED.items()]
-    return [*bundled, *released]
+    return [*BUNDLED.values(), *released]
 
 
 def pretrained_folder(name: str = USUAL, *, on_progress: OnProgress | None = None) -> Path:

@@ -3,7 +3,7 @@
 python sample.py --n 16 --digit 7 --guidance 1.5 --out sevens     sixteen sevens
 python sample.py --interpolate 3 8 --n 9 --out between            from seed 3's first clip to seed 8's
 python sample.py --denoise noisy.wav --step 25 --out clean        a recording without its noise
-python sample.py --vocode voice.wav --pretrained diffwave_ljspeech --out copies     through its mel spectrogram
+python sample.py --vocode voice.wav --out copies                  through its mel spectrogram and back
 python sample.py --checkpoint RUN --prime start.wav --seconds 4   of an autoregressive model: how it goes on
 """
 
@@ -25,6 +25,7 @@ from diffwave_jax.generation.loading import Model
 from diffwave_jax.generation.samplers import SAMPLERS
 from diffwave_jax.generation.settings import Settings
 from diffwave_jax.generation.stream_settings import StreamSettings
+from diffwave_jax.pretrained import USUAL, USUAL_VOCODER
 from diffwave_jax.results import wav
 from diffwave_jax.results.collection import FolderReport, OutputOptions, generate_into, save_into
 from diffwave_jax.results.copies import vocode_into
@@ -49,11 +50,12 @@ def main(options: argparse.Namespace) -> None:
 
 
 def load(options: argparse.Namespace) -> Model:
-    """The model asked for; the bundled one if none is."""
+    """The model asked for; the bundled one of the kind that the work needs if none is."""
     if options.checkpoint:
         return diffwave_jax.load(options.checkpoint)
+    name = options.pretrained or (USUAL_VOCODER if options.vocode else USUAL)
     with cli.DownloadBar() as bar:
-        return diffwave_jax.load_pretrained(*([options.pretrained] if options.pretrained else []), on_progress=bar.show)
+        return diffwave_jax.load_pretrained(name, on_progress=bar.show)
 
 
 def check_flags(model: Model, options: argparse.Namespace) -> None:
@@ -264,7 +266,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         help="recordings, or their mels (.npy), through a vocoder: file or folder",
     )
     parser.add_argument(
-        "--match", type=int, metavar="N", help="rounds that pull a vocoder's audio to its mel; 0 for none (the model's)"
+        "--match",
+        type=int,
+        metavar="N",
+        help="rounds that pull a vocoder's audio to its mel in each step (the model's)",
     )
     parser.add_argument(
         "--step", type=int, help="where --denoise starts, the noisier the higher (25); where --interpolate mixes (50)"
