@@ -60,9 +60,11 @@ def vocode_into(
       on_progress: called as `on_progress(done, total)` in files after every step; `done` counts parts of files.
 
     Raises:
-      UserError: the model is no vocoder, a file that is neither, no file, or other files are in the folder already.
+      UserError: the model is no vocoder, a setting that it does not have, a file that is neither, no file, or other
+        files are in the folder already.
     """
     front_end(generator.config)
+    settings.check(generator.config)
     sources = find(source)
     make_folder(folder)
     check_replaceable(folder / page_name(1))

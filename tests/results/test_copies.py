@@ -56,6 +56,13 @@ def test_recordings_and_mels_of_a_folder(vocoder, tmp_path, capsys):
         run(vocoder, "--vocode", source, "--out", out, "--match", 2, "--seed", 1)
 
 
+def test_a_digit_is_not_for_a_vocoder(vocoder, tmp_path):
+    voice(tmp_path / "x.wav")
+    with pytest.raises(UserError, match="unconditional: it cannot be asked for a digit"):
+        run(vocoder, "--vocode", tmp_path / "x.wav", "--out", tmp_path / "out", "--digit", 3)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("mel", "match"),
     [
