@@ -24,7 +24,8 @@ class SaShiMiConfig(BackboneConfig):
       n_classes: classes to condition on, 0 for none.
       n_speakers: speakers to condition on besides, 0 for none; a label then says both (`diffwave_jax.models.labels`).
       version: 1 for the first published models; 2 for the authors' later code: one scale and shift a norm, weight norm
-        in the feed-forward blocks, skips round pairs of blocks, and clips longer than `l_max`.
+        in the feed-forward blocks, skips round pairs of blocks, and clips longer than `l_max`, which vocoders of both
+        versions take.
       step_widths: of the step embedding's sinusoids, its hidden layer and itself.
       n_mels: bands of the mel spectrogram to condition on, 0 for none.
       upsample: factors that bring mel frames to the rate of the audio; their product is the hop.

@@ -14,8 +14,7 @@ NAMED = 3  # examples of weights in a message
 def begun(fresh: Weights, source: str) -> tuple[Weights, str]:
     """Weights to begin with: those of `source` that have the name and the shape of a fresh one, else the fresh one.
 
-    So what a network learned serves another that has more, such as a vocoder that begins as a model without a mel. New
-    weights are 0 where a fresh network of `fresh` has them so.
+    So what a network learned serves another that has more, such as a vocoder that begins as a model without a mel.
 
     Args:
       fresh: the freshly initialised network's weights.
