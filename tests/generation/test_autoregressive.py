@@ -154,12 +154,12 @@ def test_endless_output_takes_no_more_memory_as_it_goes_on(small, monkeypatch):
     try:
         held = []
         for _ in range(3):
-            for _ in range(30):
+            for _ in range(120):  # what the interpreter itself takes meanwhile, some kB, is far below the bound
                 next(stream)
             held.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert held[2] - held[1] < 8 * 2 * 30 * 16  # all tokens and log-probabilities of the last 30 pieces would be more
+    assert held[2] - held[1] < 8 * 2 * 120 * 16  # tokens and log-probabilities of the last 120 pieces would be more
 
 
 def test_steps_and_convolution_give_the_same_likelihood(small):
