@@ -98,11 +98,17 @@ def _run(chain: Chain, job: Job, chosen: np.ndarray, steps: "_Steps") -> ChainSt
         return chain.run(job.table, state, clips, job.rows)
     for row in job.rows:
         state = chain.run(job.table, state, clips, range(row, row + 1))
-        if job.correct is not None:
-            weights = SamplerTable(*(np.asarray(column[row], np.float32) for column in job.table))
-            state = instead(weights, state, jnp.asarray(job.correct(np.asarray(state.x0), chosen)))
+        state = _corrected(job, chosen, row, state)
         steps.count(state)
     return state
+
+
+def _corrected(job: Job, chosen: np.ndarray, row: int, state: ChainState) -> ChainState:
+    """The state after a row as if it had predicted what `job.correct` makes of its clean audio."""
+    if job.correct is None:
+        return state
+    weights = jax.tree.map(lambda column: column[row], job.table)
+    return instead(weights, state, jnp.asarray(job.correct(np.asarray(state.x0), chosen)))
 
 
 class _Steps:

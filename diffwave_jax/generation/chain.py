@@ -28,7 +28,8 @@ from diffwave_jax.models import weights
 from diffwave_jax.models.compiling import compiler_options
 from diffwave_jax.models.conditioner import Condition
 
-START = 0  # what a clip's key is folded with for its start noise; step i of the table uses i + 1
+# What a clip's key is folded with: for its start noise; step i of the table uses i + 1; and for noise before the chain.
+START, BEFORE = 0, 2**32 - 1
 
 
 class Conditions(NamedTuple):
@@ -52,10 +53,10 @@ def clip_keys(seed: int, indices: Integer[np.ndarray, " batch"]) -> Key[Array, "
 
 
 @standard_jax()
-@partial(jax.jit, static_argnames="length")
-def start_noise(keys: Key[Array, " batch"], length: int) -> Float32[Array, "batch {length}"]:
-    """(B, length) standard normal: each clip's z."""
-    return _normal(keys, START, length)
+@partial(jax.jit, static_argnames=("length", "purpose"))
+def start_noise(keys: Key[Array, " batch"], length: int, purpose: int = START) -> Float32[Array, "batch {length}"]:
+    """(B, length) standard normal: each clip's z, or with `purpose` BEFORE other noise; shorter is the same, cut."""
+    return _normal(keys, purpose, length)
 
 
 def _normal(keys: jax.Array, purpose: int | jax.Array, length: int) -> jax.Array:

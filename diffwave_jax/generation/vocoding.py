@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.batches import Job
+from diffwave_jax.generation.chain import BEFORE, START, clip_keys, start_noise
 from diffwave_jax.generation.tiles import Tiling
 from diffwave_jax.mel import MelFrontEnd
 from diffwave_jax.mel_match import match
@@ -68,16 +69,12 @@ def matching(job: Job, front_end: MelFrontEnd, mels: np.ndarray, rounds: int, sc
         pulled = match(front_end, audio[:, :length] / scale, mels[chosen], rounds) * scale
         return np.concatenate([pulled, audio[:, length:]], axis=1)
 
-    noise = np.stack([_noise(job, index) for index in job.indices], axis=1)
-    first = correct(START_RMS * scale * noise[0], np.arange(len(mels)))
-    start = job.table.signal[0] * first + job.table.noise_level[0] * noise[1]
+    keys = clip_keys(job.seed, job.indices)
+    before, noise = (np.asarray(start_noise(keys, job.length, purpose)) for purpose in (BEFORE, START))
+    first = correct(START_RMS * scale * before, np.arange(len(mels)))
+    start = job.table.signal[0] * first + job.table.noise_level[0] * noise
     unlimited = job.table._replace(limit=np.full_like(job.table.limit, np.inf))
     return dataclasses.replace(job, table=unlimited, start=start.astype(np.float32), correct=correct)
-
-
-def _noise(job: Job, index: int) -> Float32[np.ndarray, "two samples"]:
-    """A clip's two pieces of noise."""
-    return np.random.default_rng((job.seed, index)).standard_normal((2, job.length), np.float32)
 
 
 def tiling(config: ConfigDict) -> Tiling | None:
