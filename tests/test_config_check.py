@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from configs import classifier, classifier_fsdd, diffwave, digits, sashimi, small
+from configs import classifier, classifier_fsdd, diffwave, digits, sashimi, small, vocoder_8k
 from diffwave_jax.config import default_config, from_dict, model_section, to_dict
 from diffwave_jax.config_check import check_config
 from diffwave_jax.config_rules import RULES
@@ -25,7 +25,7 @@ def config():
     return config
 
 
-@pytest.mark.parametrize("module", [classifier, classifier_fsdd, diffwave, digits, sashimi, small])
+@pytest.mark.parametrize("module", [classifier, classifier_fsdd, diffwave, digits, sashimi, small, vocoder_8k])
 def test_the_configs_that_come_along_are_right(module):
     check_config(module.get_config())
 
