@@ -83,15 +83,15 @@ class Pretrained:
         return f"{self.name}: {self.makes}; {size}, {self.sample_rate} Hz, licence {self.licence or 'not stated'}"
 
 
-FREE_SPOKEN = "CC BY-SA 4.0"  # the licence of the recordings that the bundled models learned from
+BUNDLED_LICENCE = "CC BY-SA 4.0"  # that of the recordings which all of them learned from
 BUNDLED = {  # folders of `bundled/`: the models that come with the package
     model.name: model
     for model in (
-        Pretrained("digits", 1_719_169, 8000, FREE_SPOKEN, "a spoken digit of your choice in one of six voices"),
+        Pretrained("digits", 1_719_169, 8000, BUNDLED_LICENCE, "a spoken digit of your choice in one of six voices"),
         Pretrained(
-            "digits_fast", 1_719_169, 8000, FREE_SPOKEN, "the same with 4 network evaluations a clip instead of 50"
+            "digits_fast", 1_719_169, 8000, BUNDLED_LICENCE, "the same with 4 network evaluations a clip instead of 50"
         ),
-        Pretrained("vocoder_8k", 1_770_569, 8000, FREE_SPOKEN, "speech from mel spectrograms"),
+        Pretrained("vocoder_8k", 1_770_569, 8000, BUNDLED_LICENCE, "speech from mel spectrograms"),
     )
 }
 USUAL = "digits"

@@ -269,7 +269,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--match",
         type=int,
         metavar="N",
-        help="rounds that pull a vocoder's audio to its mel in each step (the model's)",
+        help="rounds that pull a vocoder's audio to its mel in each step; 0 for none (the model's)",
     )
     parser.add_argument(
         "--step", type=int, help="where --denoise starts, the noisier the higher (25); where --interpolate mixes (50)"

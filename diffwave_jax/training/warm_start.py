@@ -1,8 +1,6 @@
 """Beginning a run with the weights of another network, which may be of another kind."""
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.loading import load
@@ -33,12 +31,8 @@ def begun(fresh: Weights, source: str) -> tuple[Weights, str]:
             f"train.init_from: none of the {len(there)} weights of {source} has the name and the shape of one of this "
             "network's: give a model of the same kind and width"
         )
-    weights = fresh | {name: _as(there[name], fresh[name]) for name in fits}
+    weights = fresh | {name: jnp.asarray(there[name], fresh[name].dtype) for name in fits}
     return weights, f"begins with {len(fits)} of {len(fresh)} weights of {source}{_new(sorted(fresh.keys() - fits))}"
-
-
-def _as(value: jax.Array | np.ndarray, like: jax.Array) -> jax.Array:
-    return jnp.asarray(value, like.dtype)
 
 
 def _new(names: list[str]) -> str:
