@@ -116,6 +116,7 @@ def train_section() -> ConfigDict:
             "accumulate": 1,  # micro-batches per step
             "learning_rate": 2e-4,
             "state_learning_rate": config_dict.placeholder(float),  # of S4's dt, A, P, Q and B; None for the same
+            "muon_learning_rate": config_dict.placeholder(float),  # matrices by Muon at this rate; None: all by Adam
             "weight_decay": 0.0,  # decoupled, as AdamW's; not of those, nor of biases and norms inside the stages
             "schedule": "constant",  # or "drop", "cosine", "decay" or "plateau"
             "drop_step": 500_000,  # "drop": from here on times drop_factor

@@ -143,6 +143,7 @@ RULES = {
     "train.accumulate": _whole(1),
     "train.learning_rate": FROM_0,
     "train.state_learning_rate": FROM_0,
+    "train.muon_learning_rate": FROM_0,
     "train.weight_decay": FROM_0,
     "train.schedule": _choice("constant", "drop", "cosine", "decay", "plateau"),
     "train.drop_step": _whole(0),
@@ -194,6 +195,7 @@ RULES = {
 }
 OPTIONAL = (
     "train.state_learning_rate",
+    "train.muon_learning_rate",
     "distill.guidance",
     "distill.noise_scale",
     "distill.guided_steps",

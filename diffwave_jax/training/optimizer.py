@@ -1,5 +1,6 @@
-"""Adam with the learning-rate schedules, groups of weights and gradient clipping of the recipes."""
+"""Adam and Muon with the learning-rate schedules, groups of weights and gradient clipping of the recipes."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
+from optax.contrib import MuonDimensionNumbers, scale_by_muon
 
 from diffwave_jax.errors import UserError
 from diffwave_jax.training import plateau
 
 STATE = ("log_dt", "log_w_real", "w_imag", "w", "B", "P", "Q")  # what an S4 kernel's state space is made of, without C
 INNER = ("down.", "center.", "up.")  # SaShiMi's stages
+MUON_RMS = 0.2  # of an update by Muon at a rate of 1, about that of Adam's (Liu et al., arXiv 2502.16982, section 2.2)
 
 
 def learning_rate(train: ConfigDict) -> optax.Schedule:
@@ -49,47 +52,87 @@ def learning_rate(train: ConfigDict) -> optax.Schedule:
 def make_optimizer(train: ConfigDict) -> optax.GradientTransformation:
     """Adam (PyTorch's defaults) behind global-norm clipping; AdamW with `train.weight_decay`.
 
-    Its state is that of Adam and of the schedule, and with the schedule "plateau" that of the plateau.
+    With `train.muon_learning_rate` the matrices inside the network are updated by Muon (Jordan et al. 2024), all other
+    weights by Adam. Its state is that of Adam, of Muon and of the schedule, and with the schedule "plateau" that of the
+    plateau.
     """
     _check(train)
     clip = optax.clip_by_global_norm(train.clip_norm) if train.clip_norm else optax.identity()
-    parts = [_scale_by_adam(train), optax.scale_by_learning_rate(learning_rate(train))]
+    parts = [_at_own_rates(_directions(train), train), optax.scale_by_learning_rate(learning_rate(train))]
     if train.schedule == "plateau":
         parts.append(plateau.scale_by_plateau())
     return optax.chain(clip, optax.chain(*parts))
 
 
-def _scale_by_adam(train: ConfigDict) -> optax.GradientTransformation:
-    """Adam, with decay and the rate of state spaces where they are asked for: neither has a state of its own."""
-    adam, decay, rate = optax.scale_by_adam(), train.weight_decay, train.state_learning_rate
-    ratio = 1.0 if rate is None else rate / train.learning_rate
-    if not decay and ratio == 1:
-        return adam
+def _directions(train: ConfigDict) -> optax.GradientTransformation:
+    """Each weight's direction by its own optimiser, of about the same size by both."""
+    if train.muon_learning_rate is None:
+        return optax.scale_by_adam()
+    muon = optax.chain(scale_by_muon(weight_dimension_numbers=_rows_and_columns), optax.stateless(_sized))
+    return optax.partition({"muon": muon, "adam": optax.scale_by_adam()}, _optimizers)
+
+
+def _optimizers(weights: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "muon" if is_inner_matrix(name, weight.shape) else "adam" for name, weight in weights.items()}
+
+
+def _rows_and_columns(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Of each weight that Muon sees: outputs are the last axis, as in all of our layers."""
+
+    def axes(weight: jax.Array) -> MuonDimensionNumbers:
+        *reduced, output = range(weight.ndim)
+        return MuonDimensionNumbers(tuple(reduced), output)
+
+    return jax.tree.map(axes, dict(weights))
+
+
+def _sized(updates: Any, _: Any = None) -> Any:
+    """Orthogonal matrices with an RMS of `MUON_RMS` instead of 1 / sqrt(the longer side)."""
+    return jax.tree.map(lambda u: MUON_RMS * max(u.size // u.shape[-1], u.shape[-1]) ** 0.5 * u, updates)
+
+
+def _at_own_rates(optimizer: optax.GradientTransformation, train: ConfigDict) -> optax.GradientTransformation:
+    """With decay, and the rates of groups over `train.learning_rate`, where they are asked for: without a state."""
+    decay, state, muon = train.weight_decay, train.state_learning_rate, train.muon_learning_rate
+    if not decay and state is None and muon is None:
+        return optimizer
+
+    def ratio(name: str, weight: jax.Array) -> float:
+        own = state if is_state(name) else muon if is_inner_matrix(name, weight.shape) else None
+        return 1.0 if own is None else own / train.learning_rate
 
     def changed(name: str, update: jax.Array, weight: jax.Array) -> jax.Array:
         update = update + decay * weight if decay and decays(name) else update
-        return ratio * update if is_state(name) else update
+        return ratio(name, weight) * update
 
     def update(updates: Any, state: optax.OptState, params: Any = None) -> tuple[Any, optax.OptState]:
-        updates, state = adam.update(updates, state, params)
+        updates, state = optimizer.update(updates, state, params)
         return {name: changed(name, value, params[name]) for name, value in updates.items()}, state  # pyright: ignore
 
-    return optax.GradientTransformation(adam.init, update)
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def _check(train: ConfigDict) -> None:
     if train.schedule == "plateau" and not train.validate_every:
         raise UserError("train.schedule is plateau, but train.validate_every is 0: set the steps between validations")
-    if train.state_learning_rate is not None and not train.learning_rate:
-        raise UserError(
-            f"train.state_learning_rate is {train.state_learning_rate}, but train.learning_rate is 0: leave it out"
-        )
+    for name in ("state_learning_rate", "muon_learning_rate"):
+        if train[name] is not None and not train.learning_rate:
+            raise UserError(f"train.{name} is {train[name]}, but train.learning_rate is 0: leave it out")
 
 
 def is_state(name: str) -> bool:
     """Whether a weight is part of an S4 layer's state space: dt, A, B, P or Q; C and D are not."""
     module, _, last = name.rpartition(".")
     return module.endswith(".kernel") and last in STATE
+
+
+def is_inner_matrix(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether Muon may update a weight: of a dense layer or convolution with several inputs and several outputs.
+
+    Not embeddings, state spaces, nor the first and last layer of a network of audio, which has one channel there.
+    """
+    matrix = name.endswith((".kernel", ".v")) and len(shape) > 1
+    return matrix and shape[-1] > 1 and math.prod(shape[:-1]) > 1
 
 
 def decays(name: str) -> bool:
