@@ -158,6 +158,7 @@ def distill_section() -> ConfigDict:
             "noise_scale": config_dict.placeholder(float),
             # Lowest and highest diffusion step at which the teacher is guided, () for all; None for its usual ones.
             "guided_steps": config_dict.placeholder(tuple),
+            "guide_memory": config_dict.placeholder(float),  # as in `sample`; None for the teacher's usual one
             "own": 0.5,  # share of the student's inputs that come from itself, the others from the teacher
             # The rest is filled in from the teacher. Only `walk` may be given: `levels` times as many diffusion steps.
             "walk": (),
@@ -184,6 +185,7 @@ def sample_section() -> ConfigDict:
             "noise_scale": 1.0,  # factor on the fresh noise of each step, for samplers that have one
             "clamp": 0.0,  # ancestral samplers keep the noisy audio within this of 0 after every step; 0 for no limit
             "guided_steps": (),  # lowest and highest diffusion step at which guidance is applied; all if not given
+            "guide_memory": 0.0,  # seconds that a SaShiMi hears in what guidance leads away from; 0 for all it can
         }
     )
 

@@ -178,6 +178,7 @@ RULES = {
     "distill.guided_steps": Rule(
         f"no numbers, or {ENDS.words}", ENDS.is_kind, lambda value: not value or ENDS.in_range(value)
     ),
+    "distill.guide_memory": FROM_0,
     "distill.fingerprint": TEXT,
     "sample.steps": _whole(1),
     "sample.levels": _several(_whole(0)),
@@ -192,6 +193,7 @@ RULES = {
     "sample.noise_scale": FROM_0,
     "sample.clamp": FROM_0,
     "sample.guided_steps": _several(FROM_0),
+    "sample.guide_memory": FROM_0,
 }
 OPTIONAL = (
     "train.state_learning_rate",
@@ -199,6 +201,7 @@ OPTIONAL = (
     "distill.guidance",
     "distill.noise_scale",
     "distill.guided_steps",
+    "distill.guide_memory",
     "sample.steps",
     "sample.sampler",
     "sample.eta",

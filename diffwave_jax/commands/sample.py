@@ -32,7 +32,8 @@ from diffwave_jax.results.copies import vocode_into
 
 # Flags that only one kind of model knows.
 FOR_DIFFUSION = (
-    *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "levels", "polish"),
+    *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "guide_memory"),
+    *("levels", "polish"),
     *("interpolate", "denoise", "vocode", "step", "match"),
 )
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
@@ -160,6 +161,7 @@ def settings_of(options: argparse.Namespace, config, start: int | None = None) -
         speaker=options.speaker,
         guidance=options.guidance,
         guided_steps=options.guided_steps,
+        guide_memory=options.guide_memory,
         start=start,
     )
 
@@ -247,6 +249,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--guidance", type=float, help="how strongly to insist on the digit; 1 for not at all")
     parser.add_argument("--guided-steps", nargs=2, type=int, metavar=("LOW", "HIGH"), help="only at these steps (all)")
+    parser.add_argument(
+        "--guide-memory", type=float, metavar="S", help="guide away from a SaShiMi that hears S seconds"
+    )
     predicted = parser.add_argument_group("of autoregressive models")
     predicted.add_argument("--seconds", type=seconds, help="how long clips are, with the prime (as in training)")
     predicted.add_argument("--temperature", type=float, help="above 0; below 1 for more probable samples (1)")

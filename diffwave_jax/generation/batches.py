@@ -72,7 +72,7 @@ def reverse(
     n = len(job.indices)
     if batch_size is not None and batch_size < 1:
         raise UserError(f"batch_size is {batch_size}; it must be at least 1")
-    guided = job.labels is not None and bool(np.any(job.table.guidance != 1))
+    guided = bool(chain.guided(job.table, job.labels).any())
     size = batch_size or fitting_batch_size(chain, n, job.length, guided=guided)
     size = round_up(size, chain.num_devices)
     starts = range(0, n, size)

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float32, Int, Integer, Key
+from jaxtyping import Array, Bool, Float32, Int, Integer, Key
 
 from diffwave_jax.diffusion import noise_in
 from diffwave_jax.doing import doing
@@ -76,6 +76,7 @@ class Network:
       n_mels: mel bands of a vocoder; 0 for other networks.
       hop: samples of audio for each mel frame.
       tiling: how clips longer than a tile are computed; None for whole.
+      weaker: filter spectra of the prediction that guidance leads away from; None for those of the network itself.
     """
 
     graph: nnx.GraphDef
@@ -86,6 +87,7 @@ class Network:
     n_mels: int = 0
     hop: int = 1
     tiling: Tiling | None = None
+    weaker: tuple | None = None
 
     def tiling_for(self, length: int) -> Tiling | None:
         """How clips of `length` samples are cut; None if they are computed as a whole."""
@@ -105,7 +107,8 @@ class Chain:
         self._mesh = Mesh(np.array(devices), ("clips",))
         self._network = network
         self._rows = num_steps + 1  # the last one to polish
-        self._shared = jax.device_put((network.params, network.filters), NamedSharding(self._mesh, P()))
+        shared = network.params, network.filters, network.weaker
+        self._shared = jax.device_put(shared, NamedSharding(self._mesh, P()))
         self._compiled: dict[tuple, Callable] = {}
 
     @property
@@ -117,8 +120,9 @@ class Chain:
     def run(self, table: SamplerTable, state: ChainState, clips: Conditions, rows: range | None = None) -> ChainState:
         """The rows of `table` in turn (all of them if `rows` is None), applied to a batch.
 
-        Guidance is classifier-free (Ho and Salimans, arXiv 2207.12598): a row of scale 1 is the plain conditional
-        prediction and costs one evaluation of the network, one of any other scale costs two, in one batch.
+        Guidance leads away from what the network predicts without a label (classifier-free, Ho and Salimans, arXiv
+        2207.12598), and with its weaker filters if it has any (Karras et al., arXiv 2406.02507). A row of scale 1 is
+        the plain prediction and costs one evaluation of the network; one of any other scale costs two.
 
         Args:
           table: a sampler's weights, S rows, S <= num_steps + 1.
@@ -128,12 +132,18 @@ class Chain:
         """
         rows = range(len(table.timestep)) if rows is None else rows
         state, clips = jax.device_put((state, clips), NamedSharding(self._mesh, P("clips")))
-        for guided, part in itertools.groupby(rows, lambda row: clips.labels is not None and table.guidance[row] != 1):
+        which = self.guided(table, clips.labels)
+        for guided, part in itertools.groupby(rows, lambda row: which[row]):
             part = list(part)
             bounds = jnp.asarray([part[0], part[-1] + 1], jnp.int32)
             program = self._program((len(state.x), state.x.shape[1]), guided=bool(guided))
             state = program(self._shared, self._padded(table), state, clips, bounds)
         return state
+
+    def guided(self, table: SamplerTable, labels: Any | None) -> Bool[np.ndarray, " rows"]:
+        """Which rows of a table ask the network twice, for clips with these labels, None for none."""
+        possible = labels is not None or self._network.weaker is not None
+        return np.logical_and(np.asarray(table.guidance) != 1, possible)
 
     @standard_jax()
     def condition(self, condition: Condition, length: int) -> Condition:
@@ -205,36 +215,44 @@ def walk(
     """Rows bounds[0] to bounds[1] - 1 of a table, inside a compiled program.
 
     Args:
-      network: the network, whose weights and filters are left aside.
+      network: the network, whose weights and filters are left aside: `shared` has them.
       guided: whether the rows' guidance counts.
-      shared: weights and filters.
+      shared: weights, filters, and the weaker ones or None.
       table: float32.
       state: x and x0 (B, L).
       clips: B clips, their condition as `Chain.condition` gives it.
       bounds: two whole numbers, or an int32 array (2,).
     """
-    params, filters = shared
+    params, filters, weaker = shared
 
-    def predict(x, row, labels):
+    def predict(x, row, labels, filters=filters):
         if clips.condition is None:
-            return call(x, row, labels)
+            return call(x, row, labels, filters)
         tiling = network.tiling_for(x.shape[1])
         if tiling is None:
-            return call(x, row, labels, condition=clips.condition)
+            return call(x, row, labels, filters, condition=clips.condition)
         return tiled(partial(call_tile, row), x, clips.condition, tiling, network.hop)
 
-    def call(x, row, labels, **condition):
+    def call(x, row, labels, filters, **condition):
         t = jnp.broadcast_to(row.timestep, x.shape[:1])
         return weights.merge(network.graph, params)(x, t, labels, filters=filters, **condition)
 
     def call_tile(row, x, condition):
         condition = weights.merge(network.graph, params).condition(condition, x.shape[1])
-        return call(x, row, None, condition=condition)
+        return call(x, row, None, filters, condition=condition)
 
     def predict_guided(x, row, labels):
-        both = jnp.concatenate([labels, jnp.full_like(labels, network.n_labels)])
-        conditional, unconditional = jnp.split(predict(jnp.concatenate([x, x]), row, both), 2)
-        return unconditional + row.guidance * (conditional - unconditional)
+        strong, weak = jnp.split(both(x, row, labels), 2)
+        return weak + row.guidance * (strong - weak)
+
+    def both(x, row, labels):
+        nobody = None if labels is None else jnp.full_like(labels, network.n_labels)
+        if weaker is None:
+            labels = jax.tree.map(lambda *two: jnp.concatenate(two), labels, nobody)
+            return predict(jnp.concatenate([x, x]), row, labels)
+        # The program holds the network once and runs it twice: twice the network would take twice as long to compile.
+        pairs = jax.tree.map(lambda *two: jnp.stack(two), (labels, filters), (nobody, weaker))
+        return jax.lax.map(lambda one: predict(x, row, *one), pairs).reshape(-1, x.shape[-1])
 
     def body(i, state):
         row = jax.tree.map(lambda column: column[i], table)

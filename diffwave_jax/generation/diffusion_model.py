@@ -55,7 +55,7 @@ class DiffusionModel(LoadedModel[Settings]):
             raise UserError(f"this is a checkpoint of a {config.model.name}, which makes no clips")
         super().__init__(config, params)
         self.diffusion = Diffusion.from_config(config.diffusion)
-        self._chains: dict[int, Chain] = {}
+        self._chains: dict[tuple[int, float], Chain] = {}
 
     @standard_jax()
     def predict_noise(
@@ -104,6 +104,7 @@ class DiffusionModel(LoadedModel[Settings]):
         eta: float | None = None,
         speaker: Choice | None = None,
         guided_steps: Sequence[int] | None = None,
+        guide_memory: float | None = None,
         noise_scale: float | None = None,
         levels: Sequence[int] | None = None,
         polish: int | None = None,
@@ -125,6 +126,7 @@ class DiffusionModel(LoadedModel[Settings]):
           eta: share of fresh noise, 0 to 1, for "ddim" and "dpm++sde".
           speaker: who says it, by number or name, or several who take turns; `()` for all.
           guided_steps: the lowest and the highest diffusion step at which guidance is applied; `()` for all.
+          guide_memory: seconds that S4 layers hear in the prediction that guidance leads away from; 0 for all.
           noise_scale: factor on the fresh noise of each step, 0 to 2.
           levels: the diffusion steps to evaluate the network at, noisiest first, in place of `steps`.
           polish: the diffusion step of a last posterior-mean pass, one evaluation more.
@@ -150,6 +152,7 @@ class DiffusionModel(LoadedModel[Settings]):
             speaker=speaker,
             guidance=guidance,
             guided_steps=guided_steps,
+            guide_memory=guide_memory,
         )
         indices = range(check_count(n))
         with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
@@ -178,7 +181,7 @@ class DiffusionModel(LoadedModel[Settings]):
           UserError: a setting that this model, or any model, does not have.
         """
         job = self._job(self._table(settings), settings, indices)
-        for made, x in reverse(self._chain, job, batch_size=batch_size, on_step=on_step):
+        for made, x in reverse(self._chain_of(settings), job, batch_size=batch_size, on_step=on_step):
             yield made, x / self._scale
 
     def check(self, settings: Settings) -> None:
@@ -209,7 +212,12 @@ class DiffusionModel(LoadedModel[Settings]):
     def _chain(self) -> Chain:
         return self._make_chain(self._filters)
 
-    def _make_chain(self, filters: tuple) -> Chain:
+    def _chain_of(self, settings: Settings) -> Chain:
+        """The chain for clips of the usual length."""
+        return self._chain_for(self.length, settings.guide_memory) if settings.guide_memory else self._chain
+
+    def _make_chain(self, filters: tuple, guide_memory: float = 0.0) -> Chain:
+        memory = guide_memory * self.sample_rate
         network = Network(
             self._graph,
             self._params,
@@ -219,18 +227,22 @@ class DiffusionModel(LoadedModel[Settings]):
             self.config.model.n_mels,
             self._hop,
             vocoding.tiling(self.config),
+            short_filters_of(self._graph, self._params, filters, memory) if memory else None,
         )
         return Chain(network, self.diffusion.num_steps, jax.local_devices())
 
-    def _chain_for(self, length: int) -> Chain:
+    def _chain_for(self, length: int, guide_memory: float = 0.0) -> Chain:
         """The chain for clips of a length: S4 layers have other filters for each; those of the last few are kept."""
         if not self._has_s4:
             return self._chain
-        if length not in self._chains:
+        key = length, guide_memory
+        if key not in self._chains:
             with standard_jax():
-                self._chains[length] = self._make_chain(filters_of(self._graph, self._params, length))
-        self._chains[length] = chain = self._chains.pop(length)  # the newest stands last
-        while len(self._chains) > 1 and sum(self._chains) > KEPT_SAMPLES:
+                usual = length == self.length
+                filters = self._filters if usual else filters_of(self._graph, self._params, length)
+                self._chains[key] = self._make_chain(filters, guide_memory)
+        self._chains[key] = chain = self._chains.pop(key)  # the newest stands last
+        while len(self._chains) > 1 and sum(samples for samples, _ in self._chains) > KEPT_SAMPLES:
             del self._chains[next(iter(self._chains))]
         return chain
 
@@ -291,6 +303,12 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
 def filters_of(graph: nnx.GraphDef, params: dict, length: int | None = None) -> tuple:
     """The spectra of a network's S4 filters for clips of `length` samples, None for its own; () if it has none."""
     return weights.merge(graph, params).filters(length)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def short_filters_of(graph: nnx.GraphDef, params: dict, filters: tuple, memory: float) -> tuple:
+    """A SaShiMi's filters with a memory of so many samples, see `SaShiMi.short_filters`."""
+    return weights.merge(graph, params).short_filters(filters, memory)
 
 
 @functools.partial(jit, static_argnums=0)

@@ -282,7 +282,7 @@ class Generator(DiffusionModel):
         x = finite_audio(x, self.length)
         job = self._job(table, settings, np.arange(len(x)) if indices is None else indices, start=x)
         job = job if rows is None else replace(job, rows=rows)
-        return np.concatenate([states for _, states in reverse(self._chain, job, on_step=on_step)])
+        return np.concatenate([states for _, states in reverse(self._chain_of(settings), job, on_step=on_step)])
 
 
 def _part(on_step: OnStep | None, before: int, total: int) -> OnStep | None:

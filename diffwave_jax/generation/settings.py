@@ -15,7 +15,7 @@ from diffwave_jax.errors import UserError
 from diffwave_jax.generation.choices import Choice, check_numbers, class_names, numbers_of, speaker_names
 from diffwave_jax.generation.inputs import ArrayLike
 from diffwave_jax.generation.samplers import usual_steps
-from diffwave_jax.models import labels
+from diffwave_jax.models import SaShiMiConfig, labels, model_config
 
 LARGEST_SEED = 2**32 - 1  # what JAX keeps of a seed
 USUAL_SAMPLER = "dpm++"  # of a model whose config names none
@@ -44,6 +44,9 @@ class Settings:
         `diffwave_jax.mel_match.match`; 0 for none.
       guided_steps: the lowest and the highest diffusion step at which guidance is applied; None for all of them. Among
         the noisiest steps it costs variety (Kynkaanniemi et al., arXiv 2404.07724).
+      guide_memory: seconds of audio that S4 layers hear in the prediction that guidance leads away from, so that it
+        leads towards what takes a longer memory, such as harmonics (Karras et al., arXiv 2406.02507: a weaker version
+        of the network as its guide); 0 for all they can. A SaShiMi without classes can be guided so too.
     """
 
     sampler: str
@@ -58,6 +61,7 @@ class Settings:
     speaker: tuple[int, ...] = ()
     guidance: float = 1.0
     guided_steps: tuple[int, int] | None = None
+    guide_memory: float = 0.0
 
     @classmethod
     def for_model(
@@ -76,6 +80,7 @@ class Settings:
         speaker: Choice | None = None,
         guidance: float | None = None,
         guided_steps: Sequence[int] | None = None,
+        guide_memory: float | None = None,
         start: int | None = None,
     ) -> "Settings":
         """What is asked for, and where nothing is (None), what a model's `config.sample` says.
@@ -85,7 +90,7 @@ class Settings:
 
         Args:
           config: the model's config.
-          seed, sampler, steps, eta, noise_scale, guidance: see the attributes.
+          seed, sampler, steps, eta, noise_scale, guidance, guide_memory: see the attributes.
           levels: in place of `steps`, or as many as those.
           polish, match: see the attributes.
           digit: number or name of a class, or several; `()` for none at all.
@@ -108,6 +113,7 @@ class Settings:
         among = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
         said = usual if start is None else nothing
         classes = numbers_of(_or(digit, said.digit), class_names(config), "digit")
+        memory = _real(_or(guide_memory, said.guide_memory), "guide_memory")
         return cls(
             sampler=sampler,
             steps=usual_steps(sampler, among) if steps is None else _whole(steps, "steps"),
@@ -119,8 +125,9 @@ class Settings:
             match=_whole(_or(match, usual.match), "match"),
             digit=classes,
             speaker=numbers_of(_or(speaker, usual.speaker if classes else ()), speaker_names(config), "speaker"),
-            guidance=_real(_or(guidance, usual.guidance if classes else 1.0), "guidance"),
+            guidance=_real(_or(guidance, usual.guidance if classes or memory else 1.0), "guidance"),
             guided_steps=_ends(_or(guided_steps, usual.guided_steps)),
+            guide_memory=memory,
         )
 
     def of_clip(self, index: int, n_speakers: int) -> "Settings":
@@ -165,9 +172,10 @@ class Settings:
         }
 
     def special_on_record(self) -> dict:
-        """Levels, the last pass and the rounds after it, for a clip's record; nothing where the chain is without."""
+        """Levels, a guide's memory, the last pass and a vocoder's rounds for a clip's record, where there are any."""
         said = {
             "levels": list(self.levels) or None,
+            "guide_memory": self.guide_memory or None,
             "polish": self.polish,
             "match": self.match or None,
         }
@@ -191,22 +199,45 @@ class Settings:
             raise UserError(f"match is {self.match}; it is the number of a vocoder's rounds, 0 for none")
         if not math.isfinite(self.guidance):
             raise UserError(f"guidance is {self.guidance}; give a number, 1 for the plain conditional model")
-        if not config.model.n_classes and (self.digit or self.guidance != 1):
+        self._check_guide_memory(config)
+        if not config.model.n_classes and (self.digit or (self.guidance != 1 and not self.guide_memory)):
             raise UserError(
-                "this model is unconditional: it cannot be asked for a digit, nor guided; leave both out, "
-                "or train one with model.n_classes"
+                "this model is unconditional: it cannot be asked for a digit, nor guided, but by guide_memory; leave "
+                "both out, or train one with model.n_classes"
             )
         check_numbers(self.digit, class_names(config), "digit")
         if self.speaker and not self.digit:
             raise UserError("a speaker is asked for, but no digit; ask for one too, or leave the speaker out")
         check_numbers(self.speaker, speaker_names(config), "speaker")
-        if self.guidance != 1 and not self.digit:
+        if self.guidance != 1 and not self.digit and not self.guide_memory:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
+
+    def _check_guide_memory(self, config: ConfigDict) -> None:
+        if not self.guide_memory:
+            return
+        if not 0 < self.guide_memory < math.inf:
+            raise UserError(f"guide_memory is {self.guide_memory}; give seconds above 0, or 0 for none")
+        if self.guidance == 1:
+            raise UserError(
+                f"guide_memory is {self.guide_memory}, but guidance is 1: give a scale above 1, or leave it out"
+            )
+        model = model_config(config.model)
+        if not isinstance(model, SaShiMiConfig) or model.n_mels or not any(model.stage_layers[:-1]):
+            raise UserError(
+                "guide_memory shortens what a SaShiMi's S4 layers hear outside its innermost stage; this model has no "
+                "such layers, or is a vocoder: leave it out"
+            )
 
     def _check_distilled(self, usual: ConfigDict) -> None:
         """UserError for what a distilled network has never seen."""
         known = self.levels and self.levels == tuple(usual.levels)[-len(self.levels) :]
-        if not known or self.sampler != usual.sampler or self.guidance != 1 or self.polish is not None:
+        if (
+            not known
+            or self.sampler != usual.sampler
+            or self.guidance != 1
+            or self.guide_memory
+            or self.polish is not None
+        ):
             raise UserError(
                 f"this model was distilled to the levels {','.join(map(str, usual.levels))} of {usual.sampler}, its "
                 "guidance inside, and knows no others: leave sampler, steps, levels, guidance and polish out"

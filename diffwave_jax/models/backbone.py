@@ -16,7 +16,7 @@ from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.conditioner import Condition, Upsampler, mask
 from diffwave_jax.models.dense import LayerNorm, Linear, ScalarNorm, check_dtype
 from diffwave_jax.models.layers import WeightNormLinear, gelu
-from diffwave_jax.models.s4 import S4, Filters, stacked_filters
+from diffwave_jax.models.s4 import S4, Filters, shortened, stacked_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -307,6 +307,17 @@ class Backbone(nnx.Module):
             stacked_filters([block.s4 for block in blocks if block.stage == stage], samples)
             for stage, samples in enumerate(lengths)
         )
+
+    def short_filters(self, filters: Filters, memory: float) -> Filters:
+        """What `filters` returned with less memory: the stages above the innermost hear about `memory` samples far.
+
+        The innermost stage, which holds together what is said, hears as before.
+        """
+        outer = [
+            () if isinstance(stage, tuple) else shortened(stage, memory / rate)
+            for stage, rate in zip(filters[:-1], self.config.rates[:-1], strict=True)
+        ]
+        return (*outer, filters[-1])
 
     def stages(
         self,

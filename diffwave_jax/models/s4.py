@@ -175,6 +175,22 @@ def filter_spectrum(
     return jnp.fft.fft(jax.lax.complex(forward, wrapped) * _twist(forward.shape[-1]))
 
 
+def shortened(
+    spectrum: Complex64[Array, "*layers channels samples"], reach: float
+) -> Complex64[Array, "*layers channels samples"]:
+    """Filters that hear about `reach` samples to both sides: a tap at a distance d keeps exp(-(d / reach)^2) of itself.
+
+    Args:
+      spectrum: (..., H, L) complex64, of filters as `filter_spectrum` gives them.
+      reach: samples, above 0.
+    """
+    length = spectrum.shape[-1]
+    taps = jnp.fft.ifft(spectrum) * _twist(length).conj()
+    ahead, behind = (np.exp(-np.square(d / reach)) for d in (np.arange(length), length - np.arange(length)))
+    faded = jax.lax.complex(jnp.real(taps) * ahead.astype(np.float32), jnp.imag(taps) * behind.astype(np.float32))
+    return jnp.fft.fft(faded * _twist(length))
+
+
 def convolve(
     u: Float[Array, "batch samples channels"], spectrum: Complex64[Array, "channels samples"]
 ) -> Float32[Array, "batch samples channels"]:

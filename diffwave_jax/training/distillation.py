@@ -18,7 +18,7 @@ from diffwave_jax.diffusion import Diffusion, noise_in
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.chain import Conditions, Network, walk
-from diffwave_jax.generation.diffusion_model import filters_of
+from diffwave_jax.generation.diffusion_model import filters_of, short_filters_of
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
 from diffwave_jax.generation.samplers.update import Column
 from diffwave_jax.models import DiffWave, SaShiMi, build, labels, weights
@@ -56,6 +56,7 @@ class DistillationTask:
         self._n_labels = labels.count(config.model.n_classes, config.model.n_speakers)
         self._graph, shapes = weights.abstract(self._fresh)
         self._has_s4 = any(".s4." in name for name in shapes)
+        self._guides = bool(self._n_labels or config.distill.guide_memory)
         self.needs_data = bool(config.model.n_mels)
 
     def build(self, rngs: nnx.Rngs) -> Denoiser:
@@ -64,9 +65,11 @@ class DistillationTask:
         return weights.merge(self._graph, self._teacher())
 
     def constants(self) -> dict:
-        """The teacher's weights, and the spectra of its filters."""
-        teacher = self._teacher()
-        return {"teacher": teacher, "filters": filters_of(self._graph, teacher)}
+        """The teacher's weights, the spectra of its filters, and with `distill.guide_memory` those of its guide."""
+        teacher, memory = self._teacher(), (self._config.distill.guide_memory or 0.0) * self._config.data.sample_rate
+        filters = filters_of(self._graph, teacher)
+        weaker = short_filters_of(self._graph, teacher, filters, memory) if memory else None
+        return {"teacher": teacher, "filters": filters, "weaker": weaker}
 
     def prepare(self, clips: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A vocoder's mels; labels are drawn."""
@@ -136,11 +139,11 @@ class DistillationTask:
 
     def _walk(self, batch: dict, clips: Conditions) -> Callable[[Clips, jax.Array], Clips]:
         """Where the teacher lands from (B, L) audio at the start of the segment of a number."""
-        cut, shared = self._segments, (batch["teacher"], batch["filters"])
+        cut, shared = self._segments, (batch["teacher"], batch["filters"], batch["weaker"])
         taught = clips._replace(condition=self._condition(weights.merge(self._graph, batch["teacher"]), batch))
         frozen = Network(self._graph, {}, (), self._n_labels, self._diffusion.prediction)
         table = _float32(cut.teacher)
-        guided = np.any(cut.teacher.guidance.reshape(-1, cut.substeps) != 1, axis=1) & bool(self._n_labels)
+        guided = np.any(cut.teacher.guidance.reshape(-1, cut.substeps) != 1, axis=1) & self._guides
 
         def follow(with_guidance: bool, x: Clips, number: jax.Array) -> Clips:
             bounds = number * cut.substeps, (number + 1) * cut.substeps

@@ -68,7 +68,8 @@ def _directions(train: ConfigDict) -> optax.GradientTransformation:
     """Each weight's direction by its own optimiser, of about the same size by both."""
     if train.muon_learning_rate is None:
         return optax.scale_by_adam()
-    muon = optax.chain(scale_by_muon(weight_dimension_numbers=_rows_and_columns), optax.stateless(_sized))
+    directions = scale_by_muon(weight_dimension_numbers=_rows_and_columns)  # pyright: ignore[reportArgumentType] - takes dicts too
+    muon = optax.chain(directions, optax.stateless(_sized))
     return optax.partition({"muon": muon, "adam": optax.scale_by_adam()}, _optimizers)
 
 
@@ -131,8 +132,9 @@ def is_inner_matrix(name: str, shape: tuple[int, ...]) -> bool:
 
     Not embeddings, state spaces, nor the first and last layer of a network of audio, which has one channel there.
     """
-    matrix = name.endswith((".kernel", ".v")) and len(shape) > 1
-    return matrix and shape[-1] > 1 and math.prod(shape[:-1]) > 1
+    if not name.endswith((".kernel", ".v")) or len(shape) < 2:
+        return False
+    return shape[-1] > 1 and math.prod(shape[:-1]) > 1
 
 
 def decays(name: str) -> bool:

@@ -48,8 +48,9 @@ def with_teacher(config: ConfigDict) -> ConfigDict:
 def _walk(distill: ConfigDict, teacher: Generator) -> dict:
     """The fields of `distill` that say what the teacher does between the student's levels."""
     usual = teacher.config.sample
-    guidance = (usual.guidance if usual.digit else 1.0) if distill.guidance is None else distill.guidance
-    if guidance != 1 and not teacher.config.model.n_classes:
+    memory = usual.guide_memory if distill.guide_memory is None else distill.guide_memory
+    guidance = (usual.guidance if usual.digit or memory else 1.0) if distill.guidance is None else distill.guidance
+    if guidance != 1 and not teacher.config.model.n_classes and not memory:
         raise UserError(f"distill.guidance is {guidance}, but the teacher is unconditional: leave it out")
     walk = distill.walk or usual.levels or spaced_levels(teacher.diffusion, distill.levels * distill.substeps)
     if len(walk) % distill.levels:
@@ -61,6 +62,7 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
         "walk": tuple(walk),
         "solver": "ddim" if usual.distilled else "dpm++",
         "guidance": guidance,
+        "guide_memory": memory,
         "noise_scale": usual.noise_scale if distill.noise_scale is None else distill.noise_scale,
         "guided_steps": usual.guided_steps if distill.guided_steps is None else distill.guided_steps,
     }
@@ -75,6 +77,7 @@ def _sampled(distill: ConfigDict) -> dict:
         "steps": distill.levels,
         "guidance": 1.0,
         "guided_steps": (),
+        "guide_memory": 0.0,
         "eta": None,
         "noise_scale": 1.0,
         "clamp": 0.0,
