@@ -113,7 +113,7 @@ class Settings:
         among = config.diffusion.num_steps if start is None else _whole(start, "start") + 1
         said = usual if start is None else nothing
         classes = numbers_of(_or(digit, said.digit), class_names(config), "digit")
-        memory = _real(_or(guide_memory, said.guide_memory), "guide_memory")
+        memory = _real(_or(guide_memory, 0.0 if guidance == 1 else said.guide_memory), "guide_memory")
         return cls(
             sampler=sampler,
             steps=usual_steps(sampler, among) if steps is None else _whole(steps, "steps"),

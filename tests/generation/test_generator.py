@@ -16,7 +16,7 @@ from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.generation.samplers import SAMPLERS, ChainState
 from diffwave_jax.generation.settings import Settings
-from diffwave_jax.models import DiffWave, SaShiMi
+from diffwave_jax.models import DiffWave, SaShiMi, weights
 from tests.helpers.analytic import rows
 from tests.helpers.tiny import tiny_generator
 
@@ -124,6 +124,37 @@ def test_guidance_can_be_kept_to_some_steps(conditional):
     np.testing.assert_array_equal(table.guidance == 3, (table.timestep >= 50) & (table.timestep <= 120))
     with pytest.raises(UserError, match="lowest and the highest step"):
         conditional.generate(1, guided_steps=(3,), **asked)
+
+
+@pytest.mark.parametrize("n_classes", [0, 10])
+def test_a_guide_of_short_memory(n_classes):
+    """One step beside the network's own predictions: with its filters, and without a label and with shorter ones."""
+    model = tiny_generator("sashimi", n_classes=n_classes)
+    digit = (7,) if n_classes else ()
+    settings = Settings(sampler="ddim", steps=1, digit=digit, guidance=2.5, guide_memory=0.001)
+    z, t = jnp.asarray(model.latents(2)), jnp.full((2,), 199)
+    network = weights.merge(model._graph, model._params)
+    memory = 0.001 * model.sample_rate  # fewer samples than a clip has
+    weaker = network.short_filters(model._filters, memory)
+
+    def predicted(label, filters):
+        return network(z, t, jnp.full((2,), label) if n_classes else None, filters=filters)
+
+    strong, weak = predicted(7, model._filters), predicted(10, weaker)
+    assert not np.allclose(predicted(10, model._filters), weak, atol=1e-3)
+    row = rows(samplers.plan(model.diffusion, "ddim", 1))[0]
+    expected = samplers.step(row, ChainState(z, 0 * z), weak + 2.5 * (strong - weak), 0 * z).x
+    # One step from alpha_bar = 0.13 multiplies the prediction's rounding by 2.6, guidance by 4 more.
+    np.testing.assert_allclose(model.generate_from_latent(z, settings), expected, atol=1e-4)
+    plain = dataclasses.replace(settings, guidance=1.0, guide_memory=0.0)
+    assert not np.allclose(model.generate_from_latent(z, plain), expected, atol=1e-2)
+    outside = dataclasses.replace(settings, guided_steps=(0, 100))
+    np.testing.assert_allclose(model.generate_from_latent(z, outside), model.generate_from_latent(z, plain), atol=1e-5)
+
+
+def test_only_a_sashimi_has_memory_to_shorten(unconditional):
+    with pytest.raises(UserError, match="guide_memory shortens what a SaShiMi's S4 layers hear"):
+        unconditional.generate(1, guidance=2.0, guide_memory=0.1)
 
 
 def test_digits_are_taken_in_turn(conditional):

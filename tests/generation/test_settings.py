@@ -1,6 +1,7 @@
 """What is asked for, what a model usually does, and what it cannot do."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -84,6 +85,7 @@ def test_a_distilled_model_knows_its_own_levels_only():
     assert asked(found, steps=3) == asked(found)
     assert asked(found, start=90).levels == (90, 20)
     wrong = ({"steps": 5}, {"levels": (199, 20)}, {"sampler": "dpm++"}, {"guidance": 2.0}, {"polish": 60}, {"start": 9})
+    wrong += ({"guide_memory": 0.1},)
     for what in wrong:
         with pytest.raises(
             UserError, match="distilled to the levels 199,90,20 of ddim, its guidance inside, and knows no others"
@@ -104,6 +106,16 @@ def test_usual_digits_and_guidance_and_none_of_them():
     assert wanted(digit=()) == wanted(start=25) == ((), (), 1.0)  # nobody knows what a recording says
     assert wanted(start=25, digit=2) == ((2,), (1,), 3.0)
     assert asked(usual).guided_steps == (20, 150) and asked(usual, guided_steps=()).guided_steps is None
+
+
+def test_the_usual_memory_of_a_guide():
+    usual = config(digit=(4, 5), guidance=3.0, guide_memory=0.1)
+    assert asked(usual).guide_memory == 0.1 and asked(usual, guide_memory=0).guide_memory == 0
+    without = asked(usual, guidance=1)
+    without.check(usual)
+    assert without.guide_memory == 0
+    assert asked(usual, start=25).guide_memory == 0 and asked(usual, start=25).guidance == 1
+    assert (asked(usual, digit=()).guidance, asked(usual, digit=()).guide_memory) == (3.0, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +155,7 @@ def test_digits_by_number_and_by_name(digit, expected):
         ({"levels": (199, 1.5)}, r"a level is 1\.5; give a whole number"),
         ({"polish": "much"}, "polish is 'much'; give a whole number"),
         ({"match": "much"}, "match is 'much'; give a whole number"),
+        ({"guide_memory": "much"}, "guide_memory is 'much'; give a number"),
     ],
 )
 def test_what_no_model_understands(what, message):
@@ -160,6 +173,10 @@ def test_what_no_model_understands(what, message):
         ({"guidance": 2.0}, "no digit is asked for"),
         ({"match": 3}, "match is 3; it is the number of a vocoder's rounds"),
         ({"match": -1}, "match is -1; it is the number of a vocoder's rounds"),
+        ({"guide_memory": -0.1, "guidance": 2.0}, "guide_memory is -0.1; give seconds above 0"),
+        ({"guide_memory": math.nan, "guidance": 2.0}, "guide_memory is nan; give seconds above 0"),
+        ({"guide_memory": 0.1}, "guide_memory is 0.1, but guidance is 1: give a scale above 1"),
+        ({"guide_memory": 0.1, "guidance": 2.0}, "guide_memory shortens what a SaShiMi's S4 layers hear"),
         ({"guided_steps": (9, 5), "digit": (1,)}, "give the lowest step first"),
         ({"levels": (199, 20)}, "steps is 25, but 2 levels are given; leave steps out"),
         ({"seed": 2**32}, "seed is 4294967296; it must be between 0 and 4294967295"),

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffwave_jax.models.s4 import S4, convolve, stacked_filters
+from diffwave_jax.models.s4 import S4, convolve, filter_spectrum, shortened, stacked_filters
 
 
 def test_convolution_is_two_sided():
@@ -17,6 +17,17 @@ def test_convolution_is_two_sided():
             expected[:, l] += backward[:, j] * u[:, l + 1 + j] if l + 1 + j < 12 else 0
     y = convolve(jnp.asarray(u), layer.filter(12))
     np.testing.assert_allclose(y, expected, atol=2e-5 * np.abs(expected).max())  # float32 FFTs of 24 points
+
+
+def test_shortened_filters_fade_with_the_distance():
+    forward, backward = np.random.default_rng(0).normal(size=(2, 3, 12))
+    distance = np.arange(12)
+    faded = filter_spectrum(
+        jnp.asarray(forward * np.exp(-((distance / 4) ** 2)), jnp.float32),
+        jnp.asarray(backward * np.exp(-(((distance + 1) / 4) ** 2)), jnp.float32),
+    )
+    whole = filter_spectrum(jnp.asarray(forward, jnp.float32), jnp.asarray(backward, jnp.float32))
+    np.testing.assert_allclose(shortened(whole, 4.0), faded, atol=1e-5)  # two more float32 transforms of 12 points
 
 
 def test_initial_values():

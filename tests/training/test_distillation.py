@@ -13,7 +13,7 @@ from configs.distill import get_config
 from diffwave_jax import checkpoint, load
 from diffwave_jax.config import default_config, from_dict, model_section, to_dict
 from diffwave_jax.config_check import check_config
-from diffwave_jax.diffusion import Diffusion
+from diffwave_jax.diffusion import Diffusion, noise_in
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.generator import Generator
@@ -104,25 +104,31 @@ def test_levels_are_closer_near_the_clean_clip_and_nested():
         spaced_levels(diffusion, 201)
 
 
+@pytest.mark.parametrize("memory", [0.0, 0.001])  # seconds: fewer samples than a clip has
 @pytest.mark.parametrize("lowest_guided", [0, 100])  # all segments, the first one alone
-def test_what_the_student_should_predict(teacher, lowest_guided):
+def test_what_the_student_should_predict(teacher, lowest_guided, memory):
     """The inputs and targets of a batch, beside steps of the loaded teacher one by one, guided by 2."""
-    config = distillation(teacher, guidance=2.0, guided_steps=(lowest_guided, 199))
+    config = distillation(teacher, guidance=2.0, guided_steps=(lowest_guided, 199), guide_memory=memory)
     task, model = DistillationTask(config), load(teacher)
     network, cut = task.build(nnx.Rngs(0)), task._segments
     batch = {"index": jnp.arange(8), "label": jnp.zeros(8, jnp.int32)} | task.constants()
     clips = task._clips(network, batch, jax.random.key(0))
     starts, targets = (np.asarray(part, np.float64) for part in task._examples(network, clips, batch))
 
-    def noise(x, t, label):
-        return np.asarray(model.predict_noise(jnp.float32(x), jnp.full(8, t), label), np.float64)
+    frozen = weights.merge(model._graph, model._params)
+    weaker = frozen.short_filters(model._filters, memory * model.sample_rate) if memory else model._filters
+
+    def noise(x, step, label, filters):
+        output = frozen(jnp.float32(x), jnp.full(8, step.timestep), label, filters=filters)
+        level = jnp.float32(step.signal), jnp.float32(step.noise_level)
+        return np.asarray(noise_in("v", output, jnp.float32(x), *level), np.float64)
 
     def landed(x, steps):
         before = 0.0
         for step in steps:
-            unguided = noise(x, step.timestep, None)
+            unguided, plain = noise(x, step, None, weaker), noise(x, step, clips.labels, model._filters)
             scale = 2.0 if step.timestep >= lowest_guided else 1.0
-            guided = unguided + scale * (noise(x, step.timestep, clips.labels) - unguided)
+            guided = unguided + scale * (plain - unguided) if scale != 1 else plain
             clean = (x - step.noise_level * guided) / step.signal
             x = step.state * x + step.data * clean + step.correction * (clean - before)
             before = clean
@@ -136,7 +142,7 @@ def test_what_the_student_should_predict(teacher, lowest_guided):
         # Float32 in the network, whose output is divided by the signal of the noisiest level, 0.36.
         np.testing.assert_allclose(targets[number], expected, atol=3e-5)
         if number == 0:
-            predicted = noise(starts[0], row.timestep, clips.labels)
+            predicted = noise(starts[0], row, clips.labels, model._filters)
             own = alpha_end * (starts[0] - row.noise_level * predicted) / row.signal + sigma_end * predicted
             itself = np.max(np.abs(starts[1] - own), axis=1) < 3e-5  # as above
             assert 0 < itself.sum() < 8  # about half of them
