@@ -94,12 +94,12 @@ def _sized(updates: Any, _: Any = None) -> Any:
 
 def _at_own_rates(optimizer: optax.GradientTransformation, train: ConfigDict) -> optax.GradientTransformation:
     """With decay, and the rates of groups over `train.learning_rate`, where they are asked for: without a state."""
-    decay, state, muon = train.weight_decay, train.state_learning_rate, train.muon_learning_rate
-    if not decay and state is None and muon is None:
+    decay, of_states, of_muon = train.weight_decay, train.state_learning_rate, train.muon_learning_rate
+    if not decay and of_states is None and of_muon is None:
         return optimizer
 
     def ratio(name: str, weight: jax.Array) -> float:
-        own = state if is_state(name) else muon if is_inner_matrix(name, weight.shape) else None
+        own = of_states if is_state(name) else of_muon if is_inner_matrix(name, weight.shape) else None
         return 1.0 if own is None else own / train.learning_rate
 
     def changed(name: str, update: jax.Array, weight: jax.Array) -> jax.Array:
