@@ -132,9 +132,9 @@ def test_programs_for_the_last_few_lengths_are_kept(sashimi, monkeypatch):
     second = sashimi._chain_for(32 * 256)
     assert sashimi._chain_for(24 * 256) is first and sashimi._chain_for(32 * 256) is second
     third = sashimi._chain_for(16 * 256)  # room for two of the three: the one used longest ago goes
-    assert sashimi._chains == {32 * 256: second, 16 * 256: third}
+    assert sashimi._chains == {(32 * 256, 0): second, (16 * 256, 0): third}
     sashimi._chain_for(64 * 256)
-    assert list(sashimi._chains) == [64 * 256]  # the last one stays, however long
+    assert list(sashimi._chains) == [(64 * 256, 0)]  # the last one stays, however long
 
 
 def test_mel_of_audio_at_any_rate(lmnt):
