@@ -132,8 +132,8 @@ class Chain:
         """
         rows = range(len(table.timestep)) if rows is None else rows
         state, clips = jax.device_put((state, clips), NamedSharding(self._mesh, P("clips")))
-        which = self.guided(table, clips.labels)
-        for guided, part in itertools.groupby(rows, lambda row: which[row]):
+        asks_twice = self.guided(table, clips.labels)
+        for guided, part in itertools.groupby(rows, lambda row: asks_twice[row]):
             part = list(part)
             bounds = jnp.asarray([part[0], part[-1] + 1], jnp.int32)
             program = self._program((len(state.x), state.x.shape[1]), guided=bool(guided))
@@ -141,9 +141,8 @@ class Chain:
         return state
 
     def guided(self, table: SamplerTable, labels: Any | None) -> Bool[np.ndarray, " rows"]:
-        """Which rows of a table ask the network twice, for clips with these labels, None for none."""
-        possible = labels is not None or self._network.weaker is not None
-        return np.logical_and(np.asarray(table.guidance) != 1, possible)
+        """`guided_rows` of this network."""
+        return guided_rows(table, labels, self._network.weaker)
 
     @standard_jax()
     def condition(self, condition: Condition, length: int) -> Condition:
@@ -203,6 +202,14 @@ def _prepare(graph: nnx.GraphDef, length: int, params: dict, condition: Conditio
     return weights.merge(graph, params).condition(condition, length)
 
 
+def guided_rows(table: SamplerTable, labels: Any | None, weaker: tuple | None) -> Bool[np.ndarray, " rows"]:
+    """Which rows of a table ask the network twice, for clips with these labels and a guide with these filters.
+
+    Where there are neither (None), the guide would be the network itself.
+    """
+    return np.logical_and(np.asarray(table.guidance) != 1, labels is not None or weaker is not None)
+
+
 def walk(
     network: Network,
     guided: bool,
@@ -242,17 +249,17 @@ def walk(
         return call(x, row, None, filters, condition=condition)
 
     def predict_guided(x, row, labels):
-        strong, weak = jnp.split(both(x, row, labels), 2)
+        strong, weak = both(x, row, labels)
         return weak + row.guidance * (strong - weak)
 
     def both(x, row, labels):
         nobody = None if labels is None else jnp.full_like(labels, network.n_labels)
         if weaker is None:
             labels = jax.tree.map(lambda *two: jnp.concatenate(two), labels, nobody)
-            return predict(jnp.concatenate([x, x]), row, labels)
+            return predict(jnp.concatenate([x, x]), row, labels).reshape(2, *x.shape)
         # The program holds the network once and runs it twice: twice the network would take twice as long to compile.
         pairs = jax.tree.map(lambda *two: jnp.stack(two), (labels, filters), (nobody, weaker))
-        return jax.lax.map(lambda one: predict(x, row, *one), pairs).reshape(-1, x.shape[-1])
+        return jax.lax.map(lambda one: predict(x, row, *one), pairs)
 
     def body(i, state):
         row = jax.tree.map(lambda column: column[i], table)

@@ -168,14 +168,14 @@ class Settings:
             "guidance": self.guidance,
             **({} if self.noise_scale == 1 else {"noise_scale": self.noise_scale}),
             **({"guided_steps": list(self.guided_steps)} if self.guided_steps else {}),
+            **({"guide_memory": self.guide_memory} if self.guide_memory else {}),
             **self.special_on_record(),
         }
 
     def special_on_record(self) -> dict:
-        """Levels, a guide's memory, the last pass and a vocoder's rounds for a clip's record, where there are any."""
+        """Levels, the last pass and the rounds after it, for a clip's record; nothing where the chain is without."""
         said = {
             "levels": list(self.levels) or None,
-            "guide_memory": self.guide_memory or None,
             "polish": self.polish,
             "match": self.match or None,
         }
@@ -199,7 +199,7 @@ class Settings:
             raise UserError(f"match is {self.match}; it is the number of a vocoder's rounds, 0 for none")
         if not math.isfinite(self.guidance):
             raise UserError(f"guidance is {self.guidance}; give a number, 1 for the plain conditional model")
-        self._check_guide_memory(config)
+        check_guide_memory(self.guide_memory, self.guidance, config)
         if not config.model.n_classes and (self.digit or (self.guidance != 1 and not self.guide_memory)):
             raise UserError(
                 "this model is unconditional: it cannot be asked for a digit, nor guided, but by guide_memory; leave "
@@ -211,22 +211,6 @@ class Settings:
         check_numbers(self.speaker, speaker_names(config), "speaker")
         if self.guidance != 1 and not self.digit and not self.guide_memory:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
-
-    def _check_guide_memory(self, config: ConfigDict) -> None:
-        if not self.guide_memory:
-            return
-        if not 0 < self.guide_memory < math.inf:
-            raise UserError(f"guide_memory is {self.guide_memory}; give seconds above 0, or 0 for none")
-        if self.guidance == 1:
-            raise UserError(
-                f"guide_memory is {self.guide_memory}, but guidance is 1: give a scale above 1, or leave it out"
-            )
-        model = model_config(config.model)
-        if not isinstance(model, SaShiMiConfig) or model.n_mels or not any(model.stage_layers[:-1]):
-            raise UserError(
-                "guide_memory shortens what a SaShiMi's S4 layers hear outside its innermost stage; this model has no "
-                "such layers, or is a vocoder: leave it out"
-            )
 
     def _check_distilled(self, usual: ConfigDict) -> None:
         """UserError for what a distilled network has never seen."""
@@ -248,6 +232,22 @@ def check_seed(seed: int) -> None:
     """UserError for a seed that JAX would cut off."""
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be between 0 and {LARGEST_SEED}")
+
+
+def check_guide_memory(guide_memory: float, guidance: float, config: ConfigDict) -> None:
+    """UserError if guidance of a scale cannot lead away from so short a memory in the model of a config."""
+    if not guide_memory:
+        return
+    if not 0 < guide_memory < math.inf:
+        raise UserError(f"guide_memory is {guide_memory}; give seconds above 0, or 0 for none")
+    if guidance == 1:
+        raise UserError(f"guide_memory is {guide_memory}, but guidance is 1: give a scale above 1, or leave it out")
+    model = model_config(config.model)
+    if not isinstance(model, SaShiMiConfig) or model.n_mels or not any(model.stage_layers[:-1]):
+        raise UserError(
+            "guide_memory shortens what a SaShiMi's S4 layers hear outside its innermost stage; this model has no "
+            "such layers, or is a vocoder: leave it out"
+        )
 
 
 def check_count(n: int) -> int:

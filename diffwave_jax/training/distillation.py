@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from diffwave_jax.diffusion import Diffusion, noise_in
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
-from diffwave_jax.generation.chain import Conditions, Network, walk
+from diffwave_jax.generation.chain import Conditions, Network, guided_rows, walk
 from diffwave_jax.generation.diffusion_model import filters_of, short_filters_of
 from diffwave_jax.generation.samplers import ChainState, SamplerTable
 from diffwave_jax.generation.samplers.update import Column
@@ -56,7 +56,6 @@ class DistillationTask:
         self._n_labels = labels.count(config.model.n_classes, config.model.n_speakers)
         self._graph, shapes = weights.abstract(self._fresh)
         self._has_s4 = any(".s4." in name for name in shapes)
-        self._guides = bool(self._n_labels or config.distill.guide_memory)
         self.needs_data = bool(config.model.n_mels)
 
     def build(self, rngs: nnx.Rngs) -> Denoiser:
@@ -143,7 +142,8 @@ class DistillationTask:
         taught = clips._replace(condition=self._condition(weights.merge(self._graph, batch["teacher"]), batch))
         frozen = Network(self._graph, {}, (), self._n_labels, self._diffusion.prediction)
         table = _float32(cut.teacher)
-        guided = np.any(cut.teacher.guidance.reshape(-1, cut.substeps) != 1, axis=1) & self._guides
+        asks_twice = guided_rows(cut.teacher, clips.labels, batch["weaker"])
+        guided = np.any(asks_twice.reshape(-1, cut.substeps), axis=1)
 
         def follow(with_guidance: bool, x: Clips, number: jax.Array) -> Clips:
             bounds = number * cut.substeps, (number + 1) * cut.substeps

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation.generator import Generator
 from diffwave_jax.generation.loading import load_diffusion
+from diffwave_jax.generation.settings import check_guide_memory
 from diffwave_jax.training.segments import spaced_levels
 
 
@@ -48,10 +49,12 @@ def with_teacher(config: ConfigDict) -> ConfigDict:
 def _walk(distill: ConfigDict, teacher: Generator) -> dict:
     """The fields of `distill` that say what the teacher does between the student's levels."""
     usual = teacher.config.sample
-    memory = usual.guide_memory if distill.guide_memory is None else distill.guide_memory
+    usual_memory = 0.0 if distill.guidance == 1 else usual.guide_memory
+    memory = usual_memory if distill.guide_memory is None else distill.guide_memory
     guidance = (usual.guidance if usual.digit or memory else 1.0) if distill.guidance is None else distill.guidance
     if guidance != 1 and not teacher.config.model.n_classes and not memory:
         raise UserError(f"distill.guidance is {guidance}, but the teacher is unconditional: leave it out")
+    check_guide_memory(memory, guidance, teacher.config)
     walk = distill.walk or usual.levels or spaced_levels(teacher.diffusion, distill.levels * distill.substeps)
     if len(walk) % distill.levels:
         raise UserError(

@@ -249,5 +249,10 @@ def test_wrong_teachers(teacher, tmp_path):
         with_teacher(config)
     with pytest.raises(UserError, match=r"distill\.guidance is 2\.0, but the teacher is unconditional"):
         distillation(tiny_generator("diffwave").save(tmp_path / "plain.safetensors"), guidance=2.0)
+    plain = tmp_path / "plain.safetensors"
+    with pytest.raises(UserError, match="guide_memory shortens what a SaShiMi's S4 layers hear"):
+        distillation(plain, guidance=2.0, guide_memory=0.1)
+    with pytest.raises(UserError, match=r"guide_memory is 0\.1, but guidance is 1"):
+        distillation(teacher, guidance=1.0, guide_memory=0.1)
     with pytest.raises(UserError, match="call with_teacher first"):
         DistillationTask(get_config())

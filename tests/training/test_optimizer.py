@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_ends_with_the_bits_of_one_that_was_not(clips, tm
 
 
 def test_a_rate_of_muon_is_a_ratio_to_adams():
+    train = _train()
+    train.learning_rate = 0.0
     with pytest.raises(UserError, match=r"train.muon_learning_rate is 0.003, but train.learning_rate is 0"):
-        train = _train()
-        train.learning_rate = 0.0
         optimizer.make_optimizer(train)
