@@ -29,7 +29,7 @@ def test_the_tour(tmp_path, monkeypatch):
             cell.source = cell.source.replace(full, less)
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ()))
-    assert "<Generator: sashimi, 1,719,169 weights" in said and "digits: a spoken digit" in said
+    assert "<Generator: sashimi, 2,485,721 weights" in said and "digits: a spoken digit" in said
     assert "these clips" in said
     sounds = [
         output

@@ -16,12 +16,16 @@ from diffwave_jax.config import to_dict
 from diffwave_jax.generation.loading import load_diffusion
 from diffwave_jax.pretrained import USUAL, pretrained_folder
 
+ASKED = ("sampler", "steps", "guidance", "guided_steps", "guide_memory", "noise_scale")
+"""What a run may have been told otherwise than its config now says."""
+
 
 def main(run: str, name: str = USUAL) -> None:
     """Writes the checkpoint, and prints its size and how far rounding moved its clips."""
-    folder = pretrained_folder(name)
-    write_half(run, folder, **({"sample": to_dict(get_config())["sample"]} if name == USUAL else {"teacher": USUAL}))
-    full, half = (load_diffusion(path).generate(4, digit=range(4)) for path in (run, folder))
+    folder, sample = pretrained_folder(name), to_dict(get_config())["sample"]
+    write_half(run, folder, **({"sample": sample} if name == USUAL else {"teacher": USUAL}))
+    asked = {field: sample[field] for field in ASKED} if name == USUAL else {}
+    full, half = (load_diffusion(path).generate(4, digit=range(4), **asked) for path in (run, folder))
     print(f"largest difference of a sample from float32: {np.abs(full - half).max():.1e} of {np.abs(full).max():.2f}")
     print(size(folder))
 

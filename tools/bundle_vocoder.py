@@ -14,7 +14,7 @@ from half import size, write_half
 from configs.vocoder_8k import get_config
 from diffwave_jax.config import to_dict
 from diffwave_jax.generation.loading import load_diffusion
-from diffwave_jax.pretrained import USUAL, USUAL_VOCODER, pretrained_folder
+from diffwave_jax.pretrained import USUAL_VOCODER, pretrained_folder
 from diffwave_jax.recording import read
 
 RECORDINGS = 4
@@ -22,8 +22,8 @@ RECORDINGS = 4
 
 def main(run: str, recordings: str) -> None:
     """Writes the checkpoint, and prints its size and how far rounding moved its audio."""
-    folder, config = pretrained_folder(USUAL_VOCODER), to_dict(get_config())
-    write_half(run, folder, sample=config["sample"], train=config["train"] | {"init_from": USUAL})
+    folder = pretrained_folder(USUAL_VOCODER)
+    write_half(run, folder, sample=to_dict(get_config())["sample"])
     full, half = load_diffusion(run), load_diffusion(folder)
     moved = []
     for path in sorted(Path(recordings).rglob("*.wav"))[:RECORDINGS]:
