@@ -14,7 +14,7 @@ def get_config():
         n_layers=(0, 4, 4),
         length=5760,
         l_max=(5760, 1440, 360),
-        output_taps=9,  # sees a whole step of the second stage: no tone at its rate stays in the silence
+        output_taps=9,  # sees two steps of the second stage: a fainter tone at its rate in the silence
         n_classes=10,
         n_speakers=len(SPEAKERS),
     )
