@@ -33,7 +33,13 @@ def test_a_model_that_says_nothing_takes_25_steps_of_dpm():
 
 def test_a_model_that_says_how_is_taken_at_its_word():
     assert asked(digits.get_config()) == Settings(
-        sampler="dpm++sde", steps=25, noise_scale=0.97, digit=tuple(range(10)), guidance=2.5
+        sampler="dpm++sde",
+        steps=25,
+        noise_scale=0.93,
+        digit=tuple(range(10)),
+        guidance=2.25,
+        guided_steps=(20, 199),
+        guide_memory=0.2,
     )
     assert asked(sashimi.get_config()) == Settings(sampler="ddpm", steps=200)
     older = sashimi.get_config()  # as conversions and configs wrote it before
