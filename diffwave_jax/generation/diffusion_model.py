@@ -30,7 +30,7 @@ from diffwave_jax.generation.inputs import (
 from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.samplers import SamplerTable, plan, polished
-from diffwave_jax.generation.settings import Settings, check_count
+from diffwave_jax.generation.settings import Settings, check_count, guidance_at
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, labels, model_config, weights
 from diffwave_jax.models.compiling import jit
@@ -295,7 +295,7 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
         levels=settings.levels,
         clamp=config.sample.clamp,
     )
-    rows = rows._replace(guidance=settings.guidance_at(rows.timestep))
+    rows = rows._replace(guidance=guidance_at(rows.timestep, settings.guidance, settings.guided_steps))
     return rows if settings.polish is None else polished(rows, diffusion, settings.polish)
 
 

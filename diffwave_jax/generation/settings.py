@@ -181,11 +181,6 @@ class Settings:
         }
         return {name: value for name, value in said.items() if value is not None}
 
-    def guidance_at(self, timesteps: Real[ArrayLike, " steps"]) -> Float64[np.ndarray, " steps"]:
-        """The guidance scale (S,) at diffusion steps (S,)."""
-        lowest, highest = self.guided_steps or (-math.inf, math.inf)
-        return np.where((lowest <= timesteps) & (timesteps <= highest), self.guidance, 1.0)
-
     def check(self, config: ConfigDict) -> None:
         """UserError if the model of a config cannot do what is asked; `samplers.plan` checks how it samples."""
         check_seed(self.seed)
@@ -232,6 +227,14 @@ def check_seed(seed: int) -> None:
     """UserError for a seed that JAX would cut off."""
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed is {seed}; it must be between 0 and {LARGEST_SEED}")
+
+
+def guidance_at(
+    timesteps: Real[ArrayLike, " steps"], guidance: float, guided_steps: Sequence[int] | None
+) -> Float64[np.ndarray, " steps"]:
+    """The guidance scale (S,) at diffusion steps (S,): 1 outside `guided_steps`, lowest and highest; all if none."""
+    lowest, highest = guided_steps or (-math.inf, math.inf)
+    return np.where((lowest <= np.asarray(timesteps)) & (np.asarray(timesteps) <= highest), guidance, 1.0)
 
 
 def check_guide_memory(guide_memory: float, guidance: float, config: ConfigDict) -> None:

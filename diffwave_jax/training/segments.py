@@ -12,6 +12,7 @@ from diffwave_jax.generation.samplers import SamplerTable
 from diffwave_jax.generation.samplers.ddim import ddim
 from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
 from diffwave_jax.generation.samplers.schedule import explicit
+from diffwave_jax.generation.settings import guidance_at
 
 SOLVERS = {"ddim": ddim, "dpm++": dpm_solver}
 FINER = 2.0  # 1 spaces levels evenly by angle; higher brings them closer together near the clean clip
@@ -42,13 +43,11 @@ class Segments:
         substeps = len(walk) // distill.levels
         first = np.arange(len(walk)) % substeps == 0
         teacher = SOLVERS[distill.solver](explicit(diffusion, walk), 0.0)
-        lowest, highest = distill.guided_steps or (-np.inf, np.inf)
-        guided = (lowest <= walk) & (walk <= highest)
         ends = np.append(teacher.noise_level[1:], 0.0)
         teacher = teacher._replace(
             correction=np.where(first, 0.0, teacher.correction),
             prediction=teacher.prediction - (1 - distill.noise_scale) * ends,
-            guidance=np.where(guided, distill.guidance, 1.0),
+            guidance=guidance_at(walk, distill.guidance, distill.guided_steps),
         )
         return cls(teacher, ddim(explicit(diffusion, walk[first]), 0.0), substeps)
 
