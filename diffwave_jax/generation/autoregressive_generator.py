@@ -213,6 +213,8 @@ class AutoregressiveGenerator(LoadedModel[StreamSettings]):
         audio = np.asarray(audio)
         if audio.ndim != 2 or not audio.size or not np.all(np.isfinite(audio)):
             raise UserError(f"audio has shape {audio.shape}; give finite samples (n, L), at least one")
+        if np.issubdtype(audio.dtype, np.integer) and np.abs(audio.astype(float)).max() > 1:
+            raise UserError(f"audio has integers of {audio.dtype}: divide them by their full scale, to [-1, 1]")
         return self.code.encode(audio)
 
     def _check_prime(self, prime: np.ndarray, length: int | None) -> None:

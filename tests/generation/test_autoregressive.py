@@ -215,6 +215,7 @@ def test_a_draw_is_never_a_token_left_out():
         ({"prime": np.arange(40.0)}, "the prime has 40 samples, more than the 32"),
         ({"prime": np.zeros(5)}, "the prime is silent"),
         ({"prime": np.array([0, np.nan])}, "give finite samples"),
+        ({"prime": np.array([0, -32768], np.int16)}, "integers of int16: divide them"),
     ],
     ids=str,
 )
