@@ -154,14 +154,16 @@ def distill_section() -> ConfigDict:
             "levels": 4,  # network evaluations a clip that the student will take
             "substeps": 3,  # of the teacher for each of them; a teacher that is a student itself takes its own
             "guidance": config_dict.placeholder(float),  # the teacher's guidance scale; None for its usual one
-            # A factor on the noise that each of the teacher's steps leaves; None for its usual one.
+            # A factor on the noise that each of the teacher's steps leaves, None for its usual one: below 1 where the
+            # teacher's own clips are noisy, above 1 where they are too smooth, as a student's may be.
             "noise_scale": config_dict.placeholder(float),
             # Lowest and highest diffusion step at which the teacher is guided, () for all; None for its usual ones.
             "guided_steps": config_dict.placeholder(tuple),
             "guide_memory": config_dict.placeholder(float),  # as in `sample`; None for the teacher's usual one
             "own": 0.5,  # share of the student's inputs that come from itself, the others from the teacher
-            # The rest is filled in from the teacher. Only `walk` may be given: `levels` times as many diffusion steps.
-            "walk": (),
+            # The rest is filled in from the teacher; `walk` and `starts` may be given.
+            "walk": (),  # the teacher's diffusion steps, noisiest first
+            "starts": (),  # those of them where the student takes a step, instead of `levels` that are evenly apart
             "solver": "dpm++",  # or "ddim"
             "fingerprint": "",  # of the teacher's weights
         }

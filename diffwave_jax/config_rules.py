@@ -171,9 +171,10 @@ RULES = {
     "distill.levels": _whole(1),
     "distill.substeps": _whole(1),
     "distill.guidance": NUMBER,
-    "distill.noise_scale": _number("from 0 to 1", lambda value: 0 <= value <= 1),
+    "distill.noise_scale": _number("from 0 to 2", lambda value: 0 <= value <= 2),
     "distill.own": SHARE,
     "distill.walk": _several(_whole(0)),
+    "distill.starts": _several(_whole(0)),
     "distill.solver": _choice("ddim", "dpm++"),
     "distill.guided_steps": Rule(
         f"no numbers, or {ENDS.words}", ENDS.is_kind, lambda value: not value or ENDS.in_range(value)

@@ -143,10 +143,10 @@ class DistillationTask:
         frozen = Network(self._graph, {}, (), self._n_labels, self._diffusion.prediction)
         table = _float32(cut.teacher)
         asks_twice = guided_rows(cut.teacher, clips.labels, batch["weaker"])
-        guided = np.any(asks_twice.reshape(-1, cut.substeps), axis=1)
+        guided = np.logical_or.reduceat(asks_twice, cut.bounds[:-1])
 
         def follow(with_guidance: bool, x: Clips, number: jax.Array) -> Clips:
-            bounds = number * cut.substeps, (number + 1) * cut.substeps
+            bounds = jnp.asarray(cut.bounds)[number], jnp.asarray(cut.bounds)[number + 1]
             state = ChainState(x, jnp.zeros_like(x))
             return jnp.asarray(walk(frozen, with_guidance, shared, table, state, taught, bounds).x)
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
@@ -23,14 +23,14 @@ class Segments:
     """What teacher and student do between the same K levels.
 
     Attributes:
-      teacher: K times `substeps` rows, those of a segment one after another.
+      teacher: the rows of its walk, those of a segment one after another.
       student: K rows of DDIM, one a segment.
-      substeps: the teacher's steps in a segment.
+      bounds: (K + 1,) the first row of each segment in the walk, and how many rows there are.
     """
 
     teacher: SamplerTable
     student: SamplerTable
-    substeps: int
+    bounds: Int[np.ndarray, " bounds"]
 
     @classmethod
     def from_config(cls, diffusion: Diffusion, distill: ConfigDict) -> "Segments":
@@ -40,8 +40,7 @@ class Segments:
         `noise_scale` below 1 leaves less of the predicted noise after each step.
         """
         walk = np.array(distill.walk)
-        substeps = len(walk) // distill.levels
-        first = np.arange(len(walk)) % substeps == 0
+        first = np.isin(walk, distill.starts)
         teacher = SOLVERS[distill.solver](explicit(diffusion, walk), 0.0)
         ends = np.append(teacher.noise_level[1:], 0.0)
         teacher = teacher._replace(
@@ -49,7 +48,8 @@ class Segments:
             prediction=teacher.prediction - (1 - distill.noise_scale) * ends,
             guidance=guidance_at(walk, distill.guidance, distill.guided_steps),
         )
-        return cls(teacher, ddim(explicit(diffusion, walk[first]), 0.0), substeps)
+        bounds = np.append(np.flatnonzero(first), len(walk))
+        return cls(teacher, ddim(explicit(diffusion, walk[first]), 0.0), bounds)
 
     @property
     def shrink(self) -> Float64[np.ndarray, " segments"]:

@@ -1,5 +1,7 @@
 """The model that a distillation learns from, and the config of the student that it makes."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from diffwave_jax.errors import UserError
@@ -56,13 +58,16 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
         raise UserError(f"distill.guidance is {guidance}, but the teacher is unconditional: leave it out")
     check_guide_memory(memory, guidance, teacher.config)
     walk = distill.walk or usual.levels or spaced_levels(teacher.diffusion, distill.levels * distill.substeps)
-    if len(walk) % distill.levels:
+    starts = distill.starts or _evenly(walk, distill.levels)
+    if starts[0] != walk[0] or list(starts) != [level for level in walk if level in starts]:
         raise UserError(
-            f"distill.levels is {distill.levels}, but the teacher walks over {len(walk)} levels: take a number that "
-            "divides them"
+            f"distill.starts is {tuple(starts)}; give some of the teacher's levels {','.join(map(str, walk))}, the "
+            "first among them, in this order"
         )
     return {
         "walk": tuple(walk),
+        "starts": tuple(starts),
+        "levels": len(starts),
         "solver": "ddim" if usual.distilled else "dpm++",
         "guidance": guidance,
         "guide_memory": memory,
@@ -71,10 +76,20 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
     }
 
 
+def _evenly(walk: Sequence[int], levels: int) -> Sequence[int]:
+    """So many of a walk's levels that as many of its steps are between each."""
+    if len(walk) % levels:
+        raise UserError(
+            f"distill.levels is {levels}, but the teacher walks over {len(walk)} levels: take a number that divides "
+            "them, or give distill.starts"
+        )
+    return walk[:: len(walk) // levels]
+
+
 def _sampled(distill: ConfigDict) -> dict:
     """The fields of `sample` that suit the student alone."""
     return {
-        "levels": distill.walk[:: len(distill.walk) // distill.levels],
+        "levels": distill.starts,
         "distilled": True,
         "sampler": "ddim",
         "steps": distill.levels,

@@ -55,18 +55,19 @@ def _walked(data, cut, x):
     landed = [x]
     for number in range(len(cut.student.timestep)):
         state = ChainState(landed[-1], np.zeros_like(x))
-        for row in rows(cut.teacher)[number * cut.substeps : (number + 1) * cut.substeps]:
+        for row in rows(cut.teacher)[cut.bounds[number] : cut.bounds[number + 1]]:
             state = samplers.step(row, state, data.predicted_noise(state.x, row), np.zeros_like(x))
         landed.append(state.x)
     return landed
 
 
 @pytest.mark.parametrize("data", [Gaussian(), Mixture()])
-@pytest.mark.parametrize(("levels", "substeps"), [(4, 3), (1, 5), (3, 1)])
-def test_a_perfect_student_lands_where_its_teacher_does(data, levels, substeps):
+@pytest.mark.parametrize(("steps", "starts"), [(12, [0, 3, 6, 9]), (5, [0]), (3, [0, 1, 2]), (9, [0, 1, 4])])
+def test_a_perfect_student_lands_where_its_teacher_does(data, steps, starts):
     diffusion = Diffusion.linear(NUM_STEPS, BETA_MIN, BETA_MAX)
     section = get_config().distill
-    section.update(levels=levels, guidance=1.0, noise_scale=1.0, walk=spaced_levels(diffusion, levels * substeps))
+    walk = spaced_levels(diffusion, steps)
+    section.update(guidance=1.0, noise_scale=1.0, walk=walk, starts=tuple(walk[start] for start in starts))
     cut = Segments.from_config(diffusion, section)
     landed = _walked(data, cut, np.random.default_rng(0).standard_normal(50))
 
@@ -87,7 +88,8 @@ def test_the_exact_teacher_is_walked_to_the_data():
     """Many steps of the walk bring normal noise to the data's distribution: the solver and its restarts are right."""
     diffusion, data = Diffusion.linear(NUM_STEPS, BETA_MIN, BETA_MAX), Gaussian()
     section = get_config().distill
-    section.update(levels=4, guidance=1.0, noise_scale=1.0, walk=spaced_levels(diffusion, 40))
+    walk = spaced_levels(diffusion, 40)
+    section.update(levels=4, guidance=1.0, noise_scale=1.0, walk=walk, starts=walk[::10])
     x = np.random.default_rng(0).standard_normal(100)
     found = _walked(data, Segments.from_config(diffusion, section), x)[-1]
     noisiest = diffusion.alpha_bar[-1]
@@ -195,6 +197,21 @@ def test_a_student_teaches_the_next_one(student):
     config.distill.levels = 4
     with pytest.raises(UserError, match=r"distill\.levels is 4, but the teacher walks over 2 levels"):
         with_teacher(config)
+
+
+def test_a_student_may_start_where_it_is_told(teacher):
+    config = get_config()
+    config.teacher = str(teacher)
+    config.distill.update(levels=4, substeps=2)
+    walk = with_teacher(config).distill.walk
+    config.distill.starts = walk[0], walk[1], walk[4]
+    whole = with_teacher(config)
+    assert whole.sample.levels == whole.distill.starts == config.distill.starts
+    assert (whole.distill.levels, whole.sample.steps, len(whole.distill.walk)) == (3, 3, 8)
+    for wrong in (walk[1:3], (walk[0], walk[4], walk[1]), (walk[0], walk[1] - 1)):
+        config.distill.starts = wrong
+        with pytest.raises(UserError, match=r"distill\.starts is .* give some of the teacher's levels"):
+            with_teacher(config)
 
 
 def test_another_teacher_is_not_followed_halfway(config, student, tmp_path):
