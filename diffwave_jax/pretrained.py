@@ -89,7 +89,7 @@ BUNDLED = {  # folders of `bundled/`: the models that come with the package
     for model in (
         Pretrained("digits", 2_485_721, 8000, BUNDLED_LICENCE, "a spoken digit of your choice in one of six voices"),
         Pretrained(
-            "digits_fast", 1_719_169, 8000, BUNDLED_LICENCE, "the same in 4 network evaluations a clip, not as clear"
+            "digits_fast", 2_485_721, 8000, BUNDLED_LICENCE, "the same in 4 network evaluations a clip, not as clear"
         ),
         Pretrained("vocoder_8k", 1_770_569, 8000, BUNDLED_LICENCE, "speech from mel spectrograms"),
     )

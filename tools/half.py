@@ -16,6 +16,7 @@ def write_half(run: str, folder: Path, **fields: dict | str) -> None:
     saved = checkpoint.load(run)
     saved.config.update(fields)
     saved.config["data"]["archive"] = saved.config["data"]["data_dir"] = ""  # paths are of no use to others
+    saved.config["train"]["init_from"] = ""
     half = {name: _half(name, value) for name, value in saved.weights.items()}
     shutil.rmtree(folder / checkpoint.FOLDER, ignore_errors=True)
     checkpoint.save(folder, saved.step, params=half, config=saved.config)
