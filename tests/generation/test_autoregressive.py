@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -153,13 +154,15 @@ def test_endless_output_takes_no_more_memory_as_it_goes_on(small, monkeypatch):
     tracemalloc.start()
     try:
         held = []
-        for _ in range(3):
-            for _ in range(120):  # what the interpreter itself takes meanwhile, some kB, is far below the bound
+        for _ in range(4):
+            for _ in range(120):
                 next(stream)
+            gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert held[2] - held[1] < 8 * 2 * 120 * 16  # tokens and log-probabilities of the last 120 pieces would be more
+    # Tokens and log-probabilities of 120 pieces would be more each time; what else the process takes comes now and then.
+    assert np.diff(held).min() < 8 * 2 * 120 * 16
 
 
 def test_steps_and_convolution_give_the_same_likelihood(small):
