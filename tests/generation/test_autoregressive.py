@@ -161,7 +161,7 @@ def test_endless_output_takes_no_more_memory_as_it_goes_on(small, monkeypatch):
             held.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    # Tokens and log-probabilities of 120 pieces would be more each time; what else the process takes comes now and then.
+    # Tokens and log-probabilities of 120 pieces would be more, each time; what else a process takes comes now and then.
     assert np.diff(held).min() < 8 * 2 * 120 * 16
 
 
