@@ -141,12 +141,12 @@ class DistillationTask:
         cut, shared = self._segments, (batch["teacher"], batch["filters"], batch["weaker"])
         taught = clips._replace(condition=self._condition(weights.merge(self._graph, batch["teacher"]), batch))
         frozen = Network(self._graph, {}, (), self._n_labels, self._diffusion.prediction)
-        table = _float32(cut.teacher)
+        table, first_rows = _float32(cut.teacher), jnp.asarray(cut.bounds)
         asks_twice = guided_rows(cut.teacher, clips.labels, batch["weaker"])
         guided = np.logical_or.reduceat(asks_twice, cut.bounds[:-1])
 
         def follow(with_guidance: bool, x: Clips, number: jax.Array) -> Clips:
-            bounds = jnp.asarray(cut.bounds)[number], jnp.asarray(cut.bounds)[number + 1]
+            bounds = first_rows[number], first_rows[number + 1]
             state = ChainState(x, jnp.zeros_like(x))
             return jnp.asarray(walk(frozen, with_guidance, shared, table, state, taught, bounds).x)
 

@@ -37,7 +37,7 @@ class Segments:
         """Those of a `distill` section that is whole, see `diffwave_jax.training.teacher`.
 
         The first step of each segment is of first order: a multistep solver knows nothing of the segment before. A
-        `noise_scale` below 1 leaves less of the predicted noise after each step.
+        `noise_scale` below 1 leaves less of the predicted noise after each step, above 1 more.
         """
         walk = np.array(distill.walk)
         first = np.isin(walk, distill.starts)
