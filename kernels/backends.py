@@ -92,8 +92,13 @@ def backend(name: Implementation) -> Backend:
     return _LOAD[name]()
 
 
-def choose(name: Implementation | None) -> Implementation:
+def choose(name: Implementation | None, *, gradient: bool = True) -> Implementation:
     """The name of an implementation; None stands for the best one on the present target.
+
+    Args:
+      name: an implementation's, or None.
+      gradient: whether it is for values with their gradient, as every training step needs them. Values alone are made
+        once for many clips: Numba's compiler would take longer than it saves.
 
     Raises:
       ValueError: there is none of that name.
@@ -101,16 +106,16 @@ def choose(name: Implementation | None) -> Implementation:
     """
     check_not_forked()
     if name is None:
-        return best_implementation(target())
+        return best_implementation(target(), gradient=gradient)
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"implementation {name!r} is unknown: choose one of {', '.join(IMPLEMENTATIONS)}")
     return name
 
 
-def best_implementation(target: Target) -> Implementation:
-    """Pallas where jax has a backend for the card, Numba on a CPU that has POSIX threads, else XLA."""
+def best_implementation(target: Target, *, gradient: bool = True) -> Implementation:
+    """Pallas where jax has a backend for the card, Numba for gradients on a CPU that has POSIX threads, else XLA."""
     if target.platform == "cpu":
-        return "numba" if os.name == "posix" and _numba_works() else "xla"
+        return "numba" if gradient and os.name == "posix" and _numba_works() else "xla"
     triton = target.capability >= (8, 0) and importlib.util.find_spec("jax.experimental.pallas.triton") is not None
     mosaic = (9, 0) <= target.capability < (11, 0)
     prefer_mosaic = jax.__version_info__[:2] >= MOSAIC_PREFERRED

@@ -6,6 +6,7 @@ et al. 2022, "It's Raw!", section 4.2); only one state of each pair is given.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choos
 from diffwave_jax.kernels.coefficients import Coefficients, coefficients
 from diffwave_jax.kernels.derivatives import first_derivative, reverse_mode
 from diffwave_jax.kernels.gpu.block_sizes import BlockSizes
+from diffwave_jax.kernels.target import Target, compile_for, target
 
 
 def dplr_spectrum(
@@ -41,7 +43,8 @@ def dplr_spectrum(
       length: length of the kernels whose spectrum this is, at least 1; odd or even.
       q: the other low-rank vectors, (H, M) or (1, M), complex; None for `conj(p)`.
       implementation: None for the platform's best, or a name of `kernels.backends.IMPLEMENTATIONS`. All compute in
-        float32 but "reference", which computes in the precision it is given.
+        float32 but "reference", which computes in the precision it is given. The best may be another one where a
+        gradient is taken, as on a CPU.
       block_sizes: how a Pallas implementation divides its work; None for the table in `kernels.gpu.block_sizes`.
 
     Returns:
@@ -53,15 +56,15 @@ def dplr_spectrum(
         has no block sizes.
       RuntimeError: this process was forked from one that had used JAX, so that XLA would hang.
     """
-    implementation = choose(implementation)
+    chosen = choose(implementation, gradient=False)
     arrays = tuple(jnp.asarray(x) for x in (dt, w, b, p, c, jnp.conj(p) if q is None else q))
     _check_shapes(*arrays, length=length)
-    if block_sizes is not None and implementation not in PALLAS:
-        raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {implementation!r}")
-    if implementation == "reference":
+    if block_sizes is not None and chosen not in PALLAS:
+        raise ValueError(f"block_sizes are for {' and '.join(PALLAS)}, found implementation {chosen!r}")
+    if chosen == "reference":
         return reference.dplr_spectrum(*arrays, length=length)
     with reverse_mode():
-        return _spectrum(coefficients(*arrays), (implementation, length, block_sizes))
+        return _spectrum(coefficients(*arrays), _Call(implementation, target(), length, block_sizes))
 
 
 def dplr_kernel(
@@ -99,19 +102,29 @@ def dplr_kernel(
     return jnp.fft.irfft(spectrum, n=length)
 
 
+class _Call(NamedTuple):
+    implementation: Implementation | None
+    target: Target
+    length: int
+    sizes: BlockSizes | None
+
+    def chosen(self, *, gradient: bool) -> Implementation:
+        with compile_for(self.target):
+            return choose(self.implementation, gradient=gradient)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _spectrum(rows: Coefficients, call: tuple[Implementation, int, BlockSizes | None]) -> jax.Array:
-    name, length, sizes = call
-    return backend(name).spectrum(rows, length, sizes)
+def _spectrum(rows: Coefficients, call: _Call) -> jax.Array:
+    return backend(call.chosen(gradient=False)).spectrum(rows, call.length, call.sizes)
 
 
 def _forward(rows, call):
-    return _spectrum(rows, call), rows
+    return backend(call.chosen(gradient=True)).spectrum(rows, call.length, call.sizes), rows
 
 
 def _backward(call, rows, cotangent):
-    name, length, sizes = call
-    gradient = first_derivative(lambda rows, gradient: backend(name).spectrum_gradient(rows, length, gradient, sizes))
+    best = backend(call.chosen(gradient=True))
+    gradient = first_derivative(lambda rows, gradient: best.spectrum_gradient(rows, call.length, gradient, call.sizes))
     # JAX's cotangent of a complex number is the conjugate of (dL / d real) + i (dL / d imaginary).
     return (gradient(rows, jnp.conj(cotangent)),)
 

@@ -22,7 +22,7 @@ def float64():
 
 def call(*, results=1, **changes):
     """The spectrum's target with zeros: one head, two states, one direction and a tile of 16 nodes."""
-    numba.check()
+    numba._spectrum_target()
     shapes = {"a": (1, 4, 2), "b": (1, 4, 2), "poles": (1, 3, 2), "beta": (1, 1, 1), "table": (1, 4, 16)}
     arrays = {name: jnp.ones(shape) for name, shape in shapes.items()} | changes
     out = (jax.ShapeDtypeStruct((1, 1, 9), jnp.complex64),) * results

@@ -1,6 +1,8 @@
 import jax
+import numpy as np
 import pytest
 
+from diffwave_jax.kernels import backends, dplr
 from diffwave_jax.kernels.backends import best_implementation, choose
 from diffwave_jax.kernels.target import Target, compile_for, target
 
@@ -40,3 +42,17 @@ def test_compile_for_another_target():
         assert target() == Target("cuda", (9, 0))
     assert choose(None) == "numba"
     assert choose("mosaic") == "mosaic"
+
+
+def test_on_a_cpu_numba_is_for_values_with_their_gradient(monkeypatch):
+    asked = []
+    monkeypatch.setattr(dplr, "backend", lambda name: asked.append(name) or backends.backend(name))
+    one = np.ones((1, 1), np.complex64)
+
+    def energy(dt):
+        return (dplr.dplr_kernel(dt, -one, one, one, one[None], 4) ** 2).sum()
+
+    energy(np.ones(1, np.float32))
+    assert asked == ["xla"]
+    jax.grad(energy)(np.ones(1, np.float32))
+    assert asked[1:] == ["numba", "numba"]
