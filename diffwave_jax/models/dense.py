@@ -6,7 +6,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from diffwave_jax.kernels.target import target
-from diffwave_jax.models import sums
 from diffwave_jax.models.initial import uniform_fan_in
 
 DTYPES = ("float32", "bfloat16")
@@ -50,23 +49,6 @@ def _matmul_backward(saved, dy):
 _cpu_matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
-def add_bias(x: Float[Array, "*rows features"], bias: Float[Array, " features"]) -> Float[Array, "*rows features"]:
-    """`x + bias` for x (..., H) and bias (H,)."""
-    return _cpu_add_bias(x, bias) if target().platform == "cpu" else x + bias
-
-
-@jax.custom_vjp
-def _cpu_add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    return x + bias
-
-
-def _add_bias_backward(_, dy):
-    return dy, sums.over_rows(dy).astype(dy.dtype)
-
-
-_cpu_add_bias.defvjp(lambda x, bias: (_cpu_add_bias(x, bias), None), _add_bias_backward)
-
-
 class Linear(nnx.Module):
     """A linear layer over the last axis.
 
@@ -95,7 +77,7 @@ class Linear(nnx.Module):
     def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
         """(..., in_features) to (..., out_features)."""
         y = matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
-        return add_bias(y, self.bias[...].astype(self.dtype))
+        return y + self.bias[...].astype(self.dtype)
 
 
 class LayerNorm(nnx.Module):
@@ -153,10 +135,11 @@ def _layer_norm_backward(saved, dy):
     x, mean, inverse, scale = saved
     normal = (x.astype(jnp.float32) - mean) * inverse
     to_normal = dy * scale
-    along_ones = sums.over_features(to_normal) / x.shape[-1]
-    along_normal = sums.over_features(to_normal * normal) / x.shape[-1]
+    along_ones = jnp.mean(to_normal, axis=-1, keepdims=True)
+    along_normal = jnp.mean(to_normal * normal, axis=-1, keepdims=True)
     dx = inverse * (to_normal - along_ones - normal * along_normal)
-    return dx.astype(x.dtype), sums.over_rows(dy * normal), sums.over_rows(dy)
+    rows = tuple(range(dy.ndim - 1))
+    return dx.astype(x.dtype), jnp.sum(dy * normal, axis=rows), jnp.sum(dy, axis=rows)
 
 
 _cpu_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from diffwave_jax.kernels.target import Target, compile_for
-from diffwave_jax.models import sums, weights
+from diffwave_jax.models import weights
 from diffwave_jax.models.dense import LayerNorm, Linear, matmul
 
 
@@ -68,13 +68,6 @@ def test_linear_has_the_gradient_of_a_sum_over_rows_for_its_bias():
     gradients = nnx.grad(lambda m: jnp.sum(cotangent * m(jnp.ones((2, 5, 3)))))(layer)
     # whole numbers below 2^24: exact
     np.testing.assert_array_equal(gradients["bias"][...], cotangent.sum((0, 1)))
-
-
-def test_sums_as_products():
-    x = jnp.arange(24.0).reshape(2, 3, 4)  # whole numbers: exact
-    np.testing.assert_array_equal(sums.over_features(x), x.sum(-1, keepdims=True))
-    np.testing.assert_array_equal(sums.over_rows(x), x.sum((0, 1)))
-    assert sums.over_rows(x.astype(jnp.bfloat16)).dtype == jnp.float32
 
 
 @pytest.mark.parametrize(("platform", "custom"), [("cpu", True), ("cuda", False), ("tpu", False)])
