@@ -124,8 +124,7 @@ _cpu_layer_norm = jax.custom_vjp(_layer_norm)
 
 def _layer_norm_forward(x, scale, bias):
     x32 = x.astype(jnp.float32)
-    # Sums, not products with ones: their rounding is half as large. And the mean square of the differences, because
-    # that of x less the mean's square would cancel.
+    # The mean square of the differences, because that of x less the mean's square would cancel.
     mean = jnp.mean(x32, axis=-1, keepdims=True)
     inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32 - mean), axis=-1, keepdims=True) + 1e-5)
     return (x32 - mean) * (inverse * scale) + bias, (x, mean, inverse, scale)
