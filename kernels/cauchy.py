@@ -35,7 +35,7 @@ def cauchy(
         implementation.
       RuntimeError: this process was forked from one that had used JAX, so that XLA would hang.
     """
-    implementation = choose(implementation, gradient=False)
+    implementation = choose(implementation, gradient=False)  # on a CPU XLA has the gradient too
     v, z, w = (jnp.asarray(x) for x in (v, z, w))
     if z.ndim != 1:
         raise ValueError(f"z must have shape (nodes,), found {z.shape}")

@@ -19,6 +19,7 @@ from diffwave_jax.generation.autoregression import DRAWN, Autoregression, Networ
 from diffwave_jax.generation.batches import OnStep
 from diffwave_jax.generation.chain import clip_keys
 from diffwave_jax.generation.drawing import log_probability
+from diffwave_jax.generation.inputs import check_scale
 from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
 from diffwave_jax.generation.settings import check_count
@@ -213,8 +214,7 @@ class AutoregressiveGenerator(LoadedModel[StreamSettings]):
         audio = np.asarray(audio)
         if audio.ndim != 2 or not audio.size or not np.all(np.isfinite(audio)):
             raise UserError(f"audio has shape {audio.shape}; give finite samples (n, L), at least one")
-        if np.issubdtype(audio.dtype, np.integer) and np.abs(audio.astype(float)).max() > 1:
-            raise UserError(f"audio has integers of {audio.dtype}: divide them by their full scale, to [-1, 1]")
+        check_scale(audio)
         return self.code.encode(audio)
 
     def _check_prime(self, prime: np.ndarray, length: int | None) -> None:

@@ -132,8 +132,8 @@ class Chain:
         """
         rows = range(len(table.timestep)) if rows is None else rows
         state, clips = jax.device_put((state, clips), NamedSharding(self._mesh, P("clips")))
-        asks_twice = self.guided(table, clips.labels)
-        for guided, part in itertools.groupby(rows, lambda row: asks_twice[row]):
+        twice = self.guided(table, clips.labels)
+        for guided, part in itertools.groupby(rows, lambda row: twice[row]):
             part = list(part)
             bounds = jnp.asarray([part[0], part[-1] + 1], jnp.int32)
             program = self._program((len(state.x), state.x.shape[1]), guided=bool(guided))
@@ -141,8 +141,12 @@ class Chain:
         return state
 
     def guided(self, table: SamplerTable, labels: Any | None) -> Bool[np.ndarray, " rows"]:
-        """`guided_rows` of this network."""
-        return guided_rows(table, labels, self._network.weaker)
+        """Which rows are run by the program that can ask the network twice.
+
+        With weaker filters it asks once where a row is not guided, so that one program is compiled for all rows.
+        """
+        rows = guided_rows(table, labels, self._network.weaker)
+        return rows if self._network.weaker is None else np.full_like(rows, rows.any())
 
     @standard_jax()
     def condition(self, condition: Condition, length: int) -> Condition:
@@ -257,9 +261,16 @@ def walk(
         if weaker is None:
             labels = jax.tree.map(lambda *two: jnp.concatenate(two), labels, nobody)
             return predict(jnp.concatenate([x, x]), row, labels).reshape(2, *x.shape)
-        # The program holds the network once and runs it twice: twice the network would take twice as long to compile.
+        # The program holds the network once, and runs it once or twice: twice the network would take twice as long to
+        # compile. What is not asked for stays 0, which a scale of 1 leaves out.
         pairs = jax.tree.map(lambda *two: jnp.stack(two), (labels, filters), (nobody, weaker))
-        return jax.lax.map(lambda one: predict(x, row, *one), pairs)
+        times = jnp.where(row.guidance == 1, 1, 2)
+
+        def ask(k, outputs):
+            one = jax.tree.map(lambda leaf: leaf[k], pairs)
+            return outputs.at[k].set(predict(x, row, *one))
+
+        return jax.lax.fori_loop(0, times, ask, jnp.zeros((2, *x.shape), x.dtype))
 
     def body(i, state):
         row = jax.tree.map(lambda column: column[i], table)

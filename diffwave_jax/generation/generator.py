@@ -15,6 +15,7 @@ from diffwave_jax.generation.choices import class_names, speaker_names
 from diffwave_jax.generation.diffusion_model import DiffusionModel, table
 from diffwave_jax.generation.inputs import (
     ArrayLike,
+    check_scale,
     finite_audio,
     resampled,
 )
@@ -255,6 +256,7 @@ class Generator(DiffusionModel):
         """
         settings = settings or Settings.for_model(self.config, start=step)
         table = self._table(settings, start=step)
+        check_scale(np.asarray(audio))
         x = np.asarray(audio, np.float32) * self._scale * np.float32(table.signal[0])
         return self._states(x, table, settings, on_step=on_step) / self._scale
 

@@ -30,6 +30,12 @@ def finite_audio(x: Shaped[ArrayLike, "batch samples"], length: int) -> Float32[
     return x
 
 
+def check_scale(audio: np.ndarray) -> None:
+    """UserError for whole numbers such as a WAV file's, where samples from -1 to 1 are expected."""
+    if np.issubdtype(audio.dtype, np.integer) and audio.size and np.abs(audio.astype(float)).max() > 1:
+        raise UserError(f"audio has integers of {audio.dtype}: divide them by their full scale, to [-1, 1]")
+
+
 def voiced_audio(
     x: Shaped[ArrayLike, "batch samples"], mel: Float32[Array, "batch bands frames"], period: int, hop: int
 ) -> Float32[Array, "batch samples"]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffwave_jax.config import model_section
+from diffwave_jax.doing import telling
 from diffwave_jax.errors import UserError
 from diffwave_jax.generation import samplers
 from diffwave_jax.generation.chain import clip_keys
@@ -293,6 +294,23 @@ def test_denoising_starts_from_the_clip_at_its_level(unconditional):
         predicted = unconditional.predict_noise(state.x, jnp.full((2,), row.timestep))
         state = samplers.step(row, state, predicted, jnp.zeros((2, 256)))
     np.testing.assert_allclose(unconditional.denoise(noisy, step, settings), state.x, atol=ROUNDING)
+
+
+def test_one_program_runs_the_rows_with_and_without_a_guide_of_short_memory():
+    model, told = tiny_generator("sashimi", n_classes=10), []
+    plain = Settings(sampler="ddim", steps=2, levels=(199, 20), digit=(3,))
+    guided = dataclasses.replace(plain, guidance=2.0, guide_memory=0.01)
+    with telling(told.append):
+        both = dataclasses.replace(guided, guided_steps=(50, 199))
+        clips = model.generate_from_latent(model.latents(2), both)
+    assert told.count("compiling") == 1
+    w = model.z2w(model.latents(2), 50, guided)
+    np.testing.assert_allclose(clips, model.generate_from_w(w, 50, plain), atol=ROUNDING)
+
+
+def test_a_recording_of_integers_is_not_denoised(unconditional):
+    with pytest.raises(UserError, match="integers of int16: divide them by their full scale"):
+        unconditional.denoise(np.full((1, 256), 300, np.int16))
 
 
 def test_scaled_audio_comes_back_at_its_own_scale(unconditional):
