@@ -308,7 +308,7 @@ def test_one_program_runs_the_rows_with_and_without_a_guide_of_short_memory():
     np.testing.assert_allclose(clips, model.generate_from_w(w, 50, plain), atol=ROUNDING)
 
 
-def test_a_recording_of_integers_is_not_denoised(unconditional):
+def test_a_recording_of_integers_is_not_denoised(unconditional, unchecked):
     with pytest.raises(UserError, match="integers of int16: divide them by their full scale"):
         unconditional.denoise(np.full((1, 256), 300, np.int16))
 
