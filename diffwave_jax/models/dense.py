@@ -49,6 +49,24 @@ def _matmul_backward(saved, dy):
 _cpu_matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
+def add_bias(x: Float[Array, "*rows features"], bias: Float[Array, " features"]) -> Float[Array, "*rows features"]:
+    """`x + bias` for x (..., H) and bias (H,)."""
+    return _cpu_add_bias(x, bias) if target().platform == "cpu" else x + bias
+
+
+@jax.custom_vjp
+def _cpu_add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """`x + bias` whose gradient is summed in float32: XLA on CPU adds bfloat16 in bfloat16, which stops growing."""
+    return x + bias
+
+
+def _add_bias_backward(_, dy):
+    return dy, jnp.sum(dy, axis=tuple(range(dy.ndim - 1)), dtype=jnp.float32).astype(dy.dtype)
+
+
+_cpu_add_bias.defvjp(lambda x, bias: (_cpu_add_bias(x, bias), None), _add_bias_backward)
+
+
 class Linear(nnx.Module):
     """A linear layer over the last axis.
 
@@ -77,7 +95,7 @@ class Linear(nnx.Module):
     def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
         """(..., in_features) to (..., out_features)."""
         y = matmul(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
-        return y + self.bias[...].astype(self.dtype)
+        return add_bias(y, self.bias[...].astype(self.dtype))
 
 
 class LayerNorm(nnx.Module):

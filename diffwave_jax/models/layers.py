@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int, Real
 
 from diffwave_jax.models import labels
-from diffwave_jax.models.dense import Linear, matmul
+from diffwave_jax.models.dense import Linear, add_bias, matmul
 from diffwave_jax.models.initial import on_host, standard_normal, uniform_fan_in
 
 MAX_PERIOD = 10_000  # of the step embedding's slowest sinusoid
@@ -98,7 +98,7 @@ class WeightNormLinear(nnx.Module):
     def __call__(self, x: Float[Array, "*rows inputs"]) -> Float[Array, "*rows outputs"]:
         """(..., in_features) to (..., out_features)."""
         kernel = weight_norm(self.v[...], self.g[...]).astype(self.dtype)
-        return matmul(x.astype(self.dtype), kernel) + self.bias[...].astype(self.dtype)
+        return add_bias(matmul(x.astype(self.dtype), kernel), self.bias[...].astype(self.dtype))
 
 
 def weight_norm(v: Float[Array, "*inputs outputs"], g: Float[Array, " outputs"]) -> Float[Array, "*inputs outputs"]:

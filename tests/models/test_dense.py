@@ -70,6 +70,13 @@ def test_linear_has_the_gradient_of_a_sum_over_rows_for_its_bias():
     np.testing.assert_array_equal(gradients["bias"][...], cotangent.sum((0, 1)))
 
 
+def test_the_bias_of_many_rows_has_its_gradient_in_half_precision_too():
+    layer = Linear(1, 2, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+    gradients = nnx.grad(lambda m: jnp.sum(m(jnp.ones((50_000, 1))).astype(jnp.float32)))(layer)
+    # rounded once to bfloat16's 8 bits; summed in bfloat16 it was 8,192
+    np.testing.assert_allclose(gradients["bias"][...], 50_000, rtol=2**-8)
+
+
 @pytest.mark.parametrize(("platform", "custom"), [("cpu", True), ("cuda", False), ("tpu", False)])
 @pytest.mark.parametrize("layer", [LayerNorm, functools.partial(Linear, 6)])
 def test_gradients_written_for_the_cpu_s_compiler_are_for_the_cpu_alone(platform, custom, layer):
