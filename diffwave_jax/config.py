@@ -154,12 +154,15 @@ def distill_section() -> ConfigDict:
             "levels": 4,  # network evaluations a clip that the student will take
             "substeps": 3,  # of the teacher for each of them; a teacher that is a student itself takes its own
             "guidance": config_dict.placeholder(float),  # the teacher's guidance scale; None for its usual one
-            # A factor on the noise that each of the teacher's steps leaves, None for its usual one: below 1 where the
-            # teacher's own clips are noisy, above 1 where they are too smooth, as a student's may be.
-            "noise_scale": config_dict.placeholder(float),
+            # A factor on the noise that each of the teacher's steps leaves: below 1 where its clips are noisy, above 1
+            # where they are too smooth, as a student's may be. Not that of `sample`, which is for fresh noise.
+            "noise_scale": 1.0,
             # Lowest and highest diffusion step at which the teacher is guided, () for all; None for its usual ones.
             "guided_steps": config_dict.placeholder(tuple),
             "guide_memory": config_dict.placeholder(float),  # as in `sample`; None for the teacher's usual one
+            # A diffusion step, and guidance and noise scale at that step and all noisier ones; () for no others, None
+            # for the teacher's usual guidance there.
+            "early": config_dict.placeholder(tuple),
             "own": 0.5,  # share of the student's inputs that come from itself, the others from the teacher
             # The rest is filled in from the teacher; `walk` and `starts` may be given.
             "walk": (),  # the teacher's diffusion steps, noisiest first
@@ -188,6 +191,8 @@ def sample_section() -> ConfigDict:
             "clamp": 0.0,  # ancestral samplers keep the noisy audio within this of 0 after every step; 0 for no limit
             "guided_steps": (),  # lowest and highest diffusion step at which guidance is applied; all if not given
             "guide_memory": 0.0,  # seconds that a SaShiMi hears in what guidance leads away from; 0 for all it can
+            # A diffusion step, and guidance and noise scale at that step and all noisier ones; none for no others.
+            "early": (),
         }
     )
 

@@ -67,6 +67,11 @@ ENDS = Rule(
     _all(_is_number),
     lambda value: len(value) == 2 and 0 <= value[0] <= value[1],
 )
+EARLY = Rule(
+    "no numbers, or three: a diffusion step from 0 on, guidance, and a noise scale from 0 to 2",
+    _all(_is_number),
+    lambda value: not value or (len(value) == 3 and value[0] >= 0 and 0 <= value[2] <= 2),
+)
 
 
 def network_rules(name: str) -> dict[str, Rule]:
@@ -180,6 +185,7 @@ RULES = {
         f"no numbers, or {ENDS.words}", ENDS.is_kind, lambda value: not value or ENDS.in_range(value)
     ),
     "distill.guide_memory": FROM_0,
+    "distill.early": EARLY,
     "distill.fingerprint": TEXT,
     "sample.steps": _whole(1),
     "sample.levels": _several(_whole(0)),
@@ -195,14 +201,15 @@ RULES = {
     "sample.clamp": FROM_0,
     "sample.guided_steps": _several(FROM_0),
     "sample.guide_memory": FROM_0,
+    "sample.early": EARLY,
 }
 OPTIONAL = (
     "train.state_learning_rate",
     "train.muon_learning_rate",
     "distill.guidance",
-    "distill.noise_scale",
     "distill.guided_steps",
     "distill.guide_memory",
+    "distill.early",
     "sample.steps",
     "sample.sampler",
     "sample.eta",

@@ -16,7 +16,7 @@ from diffwave_jax.config import to_dict
 from diffwave_jax.generation.loading import load_diffusion
 from diffwave_jax.pretrained import USUAL, pretrained_folder
 
-ASKED = ("sampler", "steps", "guidance", "guided_steps", "guide_memory", "noise_scale")
+ASKED = ("sampler", "steps", "guidance", "guided_steps", "guide_memory", "noise_scale", "early")
 """What a run may have been told otherwise than its config now says."""
 
 

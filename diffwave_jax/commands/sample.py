@@ -33,7 +33,7 @@ from diffwave_jax.results.copies import vocode_into
 # Flags that only one kind of model knows.
 FOR_DIFFUSION = (
     *("sampler", "steps", "eta", "noise_scale", "digit", "speaker", "guidance", "guided_steps", "guide_memory"),
-    *("levels", "polish"),
+    *("early", "levels", "polish"),
     *("interpolate", "denoise", "vocode", "step", "match"),
 )
 FOR_AUTOREGRESSION = ("seconds", "temperature", "top_p", "prime")
@@ -162,6 +162,7 @@ def settings_of(options: argparse.Namespace, config, start: int | None = None) -
         guidance=options.guidance,
         guided_steps=options.guided_steps,
         guide_memory=options.guide_memory,
+        early=options.early,
         start=start,
     )
 
@@ -251,6 +252,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--guided-steps", nargs=2, type=int, metavar=("LOW", "HIGH"), help="only at these steps (all)")
     parser.add_argument(
         "--guide-memory", type=float, metavar="S", help="guide away from a SaShiMi that hears S seconds"
+    )
+    parser.add_argument(
+        "--early",
+        nargs=3,
+        type=float,
+        metavar=("T", "G", "N"),
+        help="guidance G and noise scale N from diffusion step T on, which decide the word",
     )
     predicted = parser.add_argument_group("of autoregressive models")
     predicted.add_argument("--seconds", type=seconds, help="how long clips are, with the prime (as in training)")

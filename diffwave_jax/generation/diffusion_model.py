@@ -29,7 +29,7 @@ from diffwave_jax.generation.inputs import (
 )
 from diffwave_jax.generation.loaded_model import LoadedModel
 from diffwave_jax.generation.progress import clip_bar
-from diffwave_jax.generation.samplers import SamplerTable, plan, polished
+from diffwave_jax.generation.samplers import SamplerTable, plan, polished, spliced
 from diffwave_jax.generation.settings import Settings, check_count, guidance_at
 from diffwave_jax.jax_settings import standard_jax
 from diffwave_jax.models import DiffWaveConfig, SaShiMiConfig, labels, model_config, weights
@@ -105,6 +105,7 @@ class DiffusionModel(LoadedModel[Settings]):
         speaker: Choice | None = None,
         guided_steps: Sequence[int] | None = None,
         guide_memory: float | None = None,
+        early: Sequence[float] | None = None,
         noise_scale: float | None = None,
         levels: Sequence[int] | None = None,
         polish: int | None = None,
@@ -127,6 +128,7 @@ class DiffusionModel(LoadedModel[Settings]):
           speaker: who says it, by number or name, or several who take turns; `()` for all.
           guided_steps: the lowest and the highest diffusion step at which guidance is applied; `()` for all.
           guide_memory: seconds that S4 layers hear in the prediction that guidance leads away from; 0 for all.
+          early: a diffusion step, and guidance and noise scale at that step and all noisier ones; `()` for no others.
           noise_scale: factor on the fresh noise of each step, 0 to 2.
           levels: the diffusion steps to evaluate the network at, noisiest first, in place of `steps`.
           polish: the diffusion step of a last posterior-mean pass, one evaluation more.
@@ -153,6 +155,7 @@ class DiffusionModel(LoadedModel[Settings]):
             guidance=guidance,
             guided_steps=guided_steps,
             guide_memory=guide_memory,
+            early=early,
         )
         indices = range(check_count(n))
         with clip_bar(n, on_step) if progress else contextlib.nullcontext(on_step) as told:
@@ -285,6 +288,14 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
       UserError: a setting that this model, or any model, does not have.
     """
     settings.check(config)
+    rows = _unspliced(diffusion, settings, config, start)
+    if settings.early:
+        rows = spliced(_unspliced(diffusion, settings.at_early_steps, config, start), rows, settings.early[0])
+    return rows if settings.polish is None else polished(rows, diffusion, settings.polish)
+
+
+def _unspliced(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: int | None) -> SamplerTable:
+    """The rows that settings mean, but for `early` and `polish`."""
     rows = plan(
         diffusion,
         settings.sampler,
@@ -295,8 +306,7 @@ def table(diffusion: Diffusion, settings: Settings, config: ConfigDict, start: i
         levels=settings.levels,
         clamp=config.sample.clamp,
     )
-    rows = rows._replace(guidance=guidance_at(rows.timestep, settings.guidance, settings.guided_steps))
-    return rows if settings.polish is None else polished(rows, diffusion, settings.polish)
+    return rows._replace(guidance=guidance_at(rows.timestep, settings.guidance, settings.guided_steps))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))

@@ -47,6 +47,8 @@ class Settings:
       guide_memory: seconds of audio that S4 layers hear in the prediction that guidance leads away from, so that it
         leads towards what takes a longer memory, such as harmonics (Karras et al., arXiv 2406.02507: a weaker version
         of the network as its guide); 0 for all they can. A SaShiMi without classes can be guided so too.
+      early: a diffusion step, and the guidance and the noise scale at that step and all noisier ones; None for the same
+        at all steps. The noisiest steps decide what is said and how, the others how clear it sounds.
     """
 
     sampler: str
@@ -62,6 +64,7 @@ class Settings:
     guidance: float = 1.0
     guided_steps: tuple[int, int] | None = None
     guide_memory: float = 0.0
+    early: tuple[float, float, float] | None = None
 
     @classmethod
     def for_model(
@@ -81,12 +84,14 @@ class Settings:
         guidance: float | None = None,
         guided_steps: Sequence[int] | None = None,
         guide_memory: float | None = None,
+        early: Sequence[float] | None = None,
         start: int | None = None,
     ) -> "Settings":
         """What is asked for, and where nothing is (None), what a model's `config.sample` says.
 
         The usual steps, eta and noise scale suit the usual sampler from noise to audio: for another sampler, or from a
         diffusion step `start`, they are that sampler's own. A config that names no sampler means 25 steps of "dpm++".
+        Another guidance or noise scale than the usual one is for all steps, unless `early` is asked for too.
 
         Args:
           config: the model's config.
@@ -96,6 +101,7 @@ class Settings:
           digit: number or name of a class, or several; `()` for none at all.
           speaker: number or name of a speaker, or several; `()` for all of them.
           guided_steps: the lowest and the highest; `()` for all of them.
+          early: a diffusion step, guidance and noise scale from it on; `()` for the same at all steps.
           start: the diffusion step at which a recording enters the chain; None for a chain from noise. Nobody knows
             what a recording says: no digit is usual for it.
 
@@ -114,6 +120,7 @@ class Settings:
         said = usual if start is None else nothing
         classes = numbers_of(_or(digit, said.digit), class_names(config), "digit")
         memory = _real(_or(guide_memory, 0.0 if guidance == 1 else said.guide_memory), "guide_memory")
+        usually = guidance in (None, usual.guidance) and noise_scale in (None, usual.noise_scale)
         return cls(
             sampler=sampler,
             steps=usual_steps(sampler, among) if steps is None else _whole(steps, "steps"),
@@ -128,7 +135,16 @@ class Settings:
             guidance=_real(_or(guidance, usual.guidance if classes or memory else 1.0), "guidance"),
             guided_steps=_ends(_or(guided_steps, usual.guided_steps)),
             guide_memory=memory,
+            early=_early(_or(early, noise.early if usually and (classes or memory) else ())),
         )
+
+    @property
+    def at_early_steps(self) -> "Settings":
+        """What holds at the early steps, as settings of a whole chain; these themselves if nothing else does."""
+        if self.early is None:
+            return self
+        _, guidance, noise_scale = self.early
+        return dataclasses.replace(self, guidance=guidance, noise_scale=noise_scale, early=None)
 
     def of_clip(self, index: int, n_speakers: int) -> "Settings":
         """For clips that all ask for what clip `index` asks for, of a model that knows `n_speakers`."""
@@ -169,6 +185,7 @@ class Settings:
             **({} if self.noise_scale == 1 else {"noise_scale": self.noise_scale}),
             **({"guided_steps": list(self.guided_steps)} if self.guided_steps else {}),
             **({"guide_memory": self.guide_memory} if self.guide_memory else {}),
+            **({"early": list(self.early)} if self.early else {}),
             **self.special_on_record(),
         }
 
@@ -206,6 +223,8 @@ class Settings:
         check_numbers(self.speaker, speaker_names(config), "speaker")
         if self.guidance != 1 and not self.digit and not self.guide_memory:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
+        if self.early:
+            self.at_early_steps.check(config)
 
     def _check_distilled(self, usual: ConfigDict) -> None:
         """UserError for what a distilled network has never seen."""
@@ -287,6 +306,15 @@ def _ends(guided_steps: Sequence[int]) -> tuple[int, int] | None:
         raise UserError(f"guided_steps is {guided_steps}; give the lowest and the highest step, or neither")
     low, high = (_whole(step, "a step of guided_steps") for step in guided_steps)
     return low, high
+
+
+def _early(early: Sequence[float]) -> tuple[float, float, float] | None:
+    if np.shape(early) == (0,):
+        return None
+    if np.shape(early) != (3,):
+        raise UserError(f"early is {early}; give a diffusion step, guidance and a noise scale, or nothing")
+    step, guidance, noise_scale = (_real(value, "a value of early") for value in early)
+    return step, guidance, noise_scale
 
 
 def _whole(value: Any, what: str) -> int:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from diffwave_jax.diffusion import Diffusion
 from diffwave_jax.errors import UserError
-from diffwave_jax.generation.samplers import SamplerTable
+from diffwave_jax.generation.samplers import SamplerTable, spliced
 from diffwave_jax.generation.samplers.ddim import ddim
 from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
 from diffwave_jax.generation.samplers.schedule import explicit
@@ -41,13 +41,12 @@ class Segments:
         """
         walk = np.array(distill.walk)
         first = np.isin(walk, distill.starts)
-        teacher = SOLVERS[distill.solver](explicit(diffusion, walk), 0.0)
-        ends = np.append(teacher.noise_level[1:], 0.0)
-        teacher = teacher._replace(
-            correction=np.where(first, 0.0, teacher.correction),
-            prediction=teacher.prediction - (1 - distill.noise_scale) * ends,
-            guidance=guidance_at(walk, distill.guidance, distill.guided_steps),
-        )
+        rows = SOLVERS[distill.solver](explicit(diffusion, walk), 0.0)
+        rows = rows._replace(correction=np.where(first, 0.0, rows.correction))
+        teacher = _guided(rows, distill, distill.guidance, distill.noise_scale)
+        if distill.early:
+            step, *others = distill.early
+            teacher = spliced(_guided(rows, distill, *others), teacher, step)
         bounds = np.append(np.flatnonzero(first), len(walk))
         return cls(teacher, ddim(explicit(diffusion, walk[first]), 0.0), bounds)
 
@@ -70,6 +69,15 @@ class Segments:
     def _ends(self) -> tuple[np.ndarray, np.ndarray]:
         """(K,) signal and noise level where each segment ends."""
         return np.append(self.student.signal[1:], 1.0), np.append(self.student.noise_level[1:], 0.0)
+
+
+def _guided(rows: SamplerTable, distill: ConfigDict, guidance: float, noise_scale: float) -> SamplerTable:
+    """A walk's rows with a scale of guidance, and one of the predicted noise that each leaves."""
+    ends = np.append(rows.noise_level[1:], 0.0)
+    return rows._replace(
+        prediction=rows.prediction - (1 - noise_scale) * ends,
+        guidance=guidance_at(rows.timestep, guidance, distill.guided_steps),
+    )
 
 
 def spaced_levels(diffusion: Diffusion, count: int) -> tuple[int, ...]:

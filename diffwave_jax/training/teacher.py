@@ -54,8 +54,10 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
     usual_memory = 0.0 if distill.guidance == 1 else usual.guide_memory
     memory = usual_memory if distill.guide_memory is None else distill.guide_memory
     guidance = (usual.guidance if usual.digit or memory else 1.0) if distill.guidance is None else distill.guidance
-    if guidance != 1 and not teacher.config.model.n_classes and not memory:
-        raise UserError(f"distill.guidance is {guidance}, but the teacher is unconditional: leave it out")
+    early = _usual_early(distill, usual) if distill.early is None else distill.early
+    scales = {guidance, *early[1:2]} - {1.0}
+    if scales and not teacher.config.model.n_classes and not memory:
+        raise UserError(f"distill.guidance is {max(scales)}, but the teacher is unconditional: leave it out")
     check_guide_memory(memory, guidance, teacher.config)
     walk = distill.walk or usual.levels or spaced_levels(teacher.diffusion, distill.levels * distill.substeps)
     starts = distill.starts or _evenly(walk, distill.levels)
@@ -71,9 +73,17 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
         "solver": "ddim" if usual.distilled else "dpm++",
         "guidance": guidance,
         "guide_memory": memory,
-        "noise_scale": usual.noise_scale if distill.noise_scale is None else distill.noise_scale,
         "guided_steps": usual.guided_steps if distill.guided_steps is None else distill.guided_steps,
+        "early": tuple(early),
     }
+
+
+def _usual_early(distill: ConfigDict, usual: ConfigDict) -> tuple:
+    """How a teacher is guided at its early steps; a guidance that is given is for all steps, as in sampling.
+
+    Its noise scale is left out: that is for fresh noise, which the walk does not add.
+    """
+    return (*usual.early[:2], 1.0) if usual.early and distill.guidance is None else ()
 
 
 def _evenly(walk: Sequence[int], levels: int) -> Sequence[int]:
@@ -96,6 +106,7 @@ def _sampled(distill: ConfigDict) -> dict:
         "guidance": 1.0,
         "guided_steps": (),
         "guide_memory": 0.0,
+        "early": (),
         "eta": None,
         "noise_scale": 1.0,
         "clamp": 0.0,

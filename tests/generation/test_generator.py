@@ -127,6 +127,24 @@ def test_guidance_can_be_kept_to_some_steps(conditional):
         conditional.generate(1, guided_steps=(3,), **asked)
 
 
+def test_early_steps_have_guidance_and_noise_of_their_own(conditional):
+    asked = {"steps": 8, "sampler": "ddim", "eta": 1.0, "digit": 7}
+    early, late = {"guidance": 3.0, "noise_scale": 0.5}, {"guidance": 2.0, "noise_scale": 0.9}
+    for step, same in [(0, early), (200, late)]:  # all steps are early, none is
+        found = conditional.generate(2, early=(step, 3.0, 0.5), **late, **asked)
+        np.testing.assert_array_equal(found, conditional.generate(2, **same, **asked))
+    tables = [
+        conditional._table(Settings.for_model(conditional.config, **what, **asked))
+        for what in (late, early, {**late, "early": (100, 3.0, 0.5)})
+    ]
+    before = tables[0].timestep >= 100
+    assert 0 < before.sum() < len(before)
+    for calm, lively, both in zip(*tables, strict=True):
+        np.testing.assert_array_equal(both, np.where(before, lively, calm))
+    with pytest.raises(UserError, match=r"noise_scale is 0\.5, but 'ddim' adds no noise here; leave it out"):
+        conditional.generate(1, steps=8, sampler="ddim", digit=7, early=(100, 3.0, 0.5))
+
+
 @pytest.mark.parametrize("n_classes", [0, 10])
 def test_a_guide_of_short_memory(n_classes):
     """One step beside the network's own predictions: with its filters, and without a label and with shorter ones."""

@@ -124,6 +124,18 @@ def test_the_usual_memory_of_a_guide():
     assert (asked(usual, digit=()).guidance, asked(usual, digit=()).guide_memory) == (3.0, 0.1)
 
 
+def test_the_usual_early_steps_go_with_the_usual_guidance_and_noise():
+    usual = config(
+        sampler="dpm++sde", digit=(4, 5), guidance=2.0, guide_memory=0.1, noise_scale=0.9, early=(116, 3.5, 1)
+    )
+    assert asked(usual).early == asked(usual, guidance=2.0, noise_scale=0.9, digit=7).early == (116, 3.5, 1)
+    others = {"guidance": 3.0, "noise_scale": 1, "sampler": "ddim", "start": 25, "eta": 0.5, "early": ()}
+    for name, value in others.items():
+        assert asked(usual, **{name: value}).early is None
+    assert asked(usual, digit=(), guide_memory=0).early is None  # then nothing is guided
+    assert asked(usual, guidance=3.0, early=(50, 4, 1)).early == (50, 4, 1)
+
+
 @pytest.mark.parametrize(
     ("digit", "expected"),
     [
@@ -162,6 +174,9 @@ def test_digits_by_number_and_by_name(digit, expected):
         ({"polish": "much"}, "polish is 'much'; give a whole number"),
         ({"match": "much"}, "match is 'much'; give a whole number"),
         ({"guide_memory": "much"}, "guide_memory is 'much'; give a number"),
+        ({"early": (116, 4)}, r"early is \(116, 4\); give a diffusion step, guidance and a noise scale, or nothing"),
+        ({"early": 116}, "early is 116; give a diffusion step"),
+        ({"early": (116, "much", 1)}, "a value of early is 'much'; give a number"),
     ],
 )
 def test_what_no_model_understands(what, message):
@@ -184,6 +199,8 @@ def test_what_no_model_understands(what, message):
         ({"guide_memory": 0.1}, "guide_memory is 0.1, but guidance is 1: give a scale above 1"),
         ({"guide_memory": 0.1, "guidance": 2.0}, "guide_memory shortens what a SaShiMi's S4 layers hear"),
         ({"guided_steps": (9, 5), "digit": (1,)}, "give the lowest step first"),
+        ({"early": (116, math.inf, 1), "digit": (1,)}, "guidance is inf; give a number"),
+        ({"early": (116, 4.0, 1)}, "guidance is 4.0, but no digit is asked for"),
         ({"levels": (199, 20)}, "steps is 25, but 2 levels are given; leave steps out"),
         ({"seed": 2**32}, "seed is 4294967296; it must be between 0 and 4294967295"),
     ],

@@ -106,6 +106,30 @@ def test_levels_are_closer_near_the_clean_clip_and_nested():
         spaced_levels(diffusion, 201)
 
 
+def test_the_teachers_early_steps(teacher, tmp_path):
+    """More guidance, and another share of the predicted noise after each step; the teacher's own, if none is given."""
+    rest, early, both = (
+        Segments.from_config(Diffusion.linear(), distillation(teacher, **what).distill).teacher
+        for what in (
+            {"guidance": 2.0, "noise_scale": 0.9},
+            {"guidance": 3.0, "noise_scale": 0.97},
+            {"guidance": 2.0, "noise_scale": 0.9, "early": (100, 3.0, 0.97)},
+        )
+    )
+    before = rest.timestep >= 100
+    assert 0 < before.sum() < len(before)
+    for calm, lively, spliced in zip(rest, early, both, strict=True):
+        np.testing.assert_array_equal(spliced, np.where(before, lively, calm))
+    assert not np.array_equal(rest.prediction, both.prediction)
+
+    model = load(teacher)
+    usual = {"sampler": "dpm++sde", "digit": (0, 1), "guidance": 2.0, "noise_scale": 0.9, "early": (100, 3.0, 0.97)}
+    model.config.sample.update(usual)
+    usual_of = model.save(tmp_path / "usual.safetensors")
+    own, other = distillation(usual_of).distill, distillation(usual_of, guidance=2.0).distill
+    assert (own.guidance, own.noise_scale, own.early) == (2.0, 1.0, (100, 3.0, 1.0)) and other.early == ()
+
+
 @pytest.mark.parametrize("memory", [0.0, 0.001])  # seconds: fewer samples than a clip has
 @pytest.mark.parametrize("lowest_guided", [0, 100])  # all segments, the first one alone
 def test_what_the_student_should_predict(teacher, lowest_guided, memory):

@@ -15,7 +15,15 @@ from diffwave_jax.generation.samplers.ddim import ddim
 from diffwave_jax.generation.samplers.ddpm import ddpm
 from diffwave_jax.generation.samplers.dpm_solver import dpm_solver
 from diffwave_jax.generation.samplers.schedule import FAST_VARIANCES, SPACINGS, Schedule, explicit
-from diffwave_jax.generation.samplers.update import ChainState, SamplerTable, clean, instead, sampler_table, step
+from diffwave_jax.generation.samplers.update import (
+    ChainState,
+    SamplerTable,
+    clean,
+    instead,
+    sampler_table,
+    spliced,
+    step,
+)
 
 __all__ = [
     "SAMPLERS",
@@ -27,6 +35,7 @@ __all__ = [
     "clean",
     "instead",
     "plan",
+    "spliced",
     "step",
     "usual_steps",
 ]

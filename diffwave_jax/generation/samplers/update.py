@@ -66,6 +66,11 @@ def sampler_table(schedule: Schedule, **weights: Float[np.ndarray, " steps"]) ->
     return SamplerTable(**(columns | weights))
 
 
+def spliced(noisy: SamplerTable, rest: SamplerTable, step: float) -> SamplerTable:
+    """The rows of `noisy` at diffusion step `step` and all noisier ones, of `rest` below; both of one schedule."""
+    return SamplerTable(*(np.where(rest.timestep >= step, *columns) for columns in zip(noisy, rest, strict=True)))
+
+
 def step(
     row: SamplerTable,
     state: ChainState,
