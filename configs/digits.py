@@ -53,9 +53,10 @@ def get_config():
     config.train.validate_every = 500
     config.sample.sampler = "dpm++sde"  # fresh noise at each step: an error does not stay and become a click
     config.sample.steps = 25
-    config.sample.guidance = 2.25
+    config.sample.guidance = 1.75
     config.sample.guided_steps = (20, 199)  # at the cleanest steps guidance would be heard in the pauses
     config.sample.guide_memory = 0.2
-    config.sample.noise_scale = 0.93  # a little less of it: clearer harmonics
+    config.sample.noise_scale = 0.85  # less of it: clearer harmonics
+    config.sample.early = (116, 2.5, 0.97)  # the steps that decide the word: more of both
     config.sample.digit = tuple(range(10))
     return config

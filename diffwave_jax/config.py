@@ -154,9 +154,9 @@ def distill_section() -> ConfigDict:
             "levels": 4,  # network evaluations a clip that the student will take
             "substeps": 3,  # of the teacher for each of them; a teacher that is a student itself takes its own
             "guidance": config_dict.placeholder(float),  # the teacher's guidance scale; None for its usual one
-            # A factor on the noise that each of the teacher's steps leaves: below 1 where its clips are noisy, above 1
-            # where they are too smooth, as a student's may be. Not that of `sample`, which is for fresh noise.
-            "noise_scale": 1.0,
+            # A factor on the noise that each of the teacher's steps leaves, None for 1: below 1 where its clips are
+            # noisy, above 1 where too smooth, as a student's may be. Not that of `sample`, which is for fresh noise.
+            "noise_scale": config_dict.placeholder(float),
             # Lowest and highest diffusion step at which the teacher is guided, () for all; None for its usual ones.
             "guided_steps": config_dict.placeholder(tuple),
             "guide_memory": config_dict.placeholder(float),  # as in `sample`; None for the teacher's usual one

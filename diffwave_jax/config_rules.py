@@ -207,6 +207,7 @@ OPTIONAL = (
     "train.state_learning_rate",
     "train.muon_learning_rate",
     "distill.guidance",
+    "distill.noise_scale",
     "distill.guided_steps",
     "distill.guide_memory",
     "distill.early",

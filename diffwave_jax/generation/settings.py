@@ -223,7 +223,7 @@ class Settings:
         check_numbers(self.speaker, speaker_names(config), "speaker")
         if self.guidance != 1 and not self.digit and not self.guide_memory:
             raise UserError(f"guidance is {self.guidance}, but no digit is asked for; ask for one, or leave it at 1")
-        if self.early:
+        if self.early and self.early[1] != 1:  # a scale of 1 asks for nothing
             self.at_early_steps.check(config)
 
     def _check_distilled(self, usual: ConfigDict) -> None:

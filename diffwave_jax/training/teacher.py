@@ -73,6 +73,7 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
         "solver": "ddim" if usual.distilled else "dpm++",
         "guidance": guidance,
         "guide_memory": memory,
+        "noise_scale": 1.0 if distill.noise_scale is None else distill.noise_scale,
         "guided_steps": usual.guided_steps if distill.guided_steps is None else distill.guided_steps,
         "early": tuple(early),
     }

@@ -35,11 +35,12 @@ def test_a_model_that_says_how_is_taken_at_its_word():
     assert asked(digits.get_config()) == Settings(
         sampler="dpm++sde",
         steps=25,
-        noise_scale=0.93,
+        noise_scale=0.85,
         digit=tuple(range(10)),
-        guidance=2.25,
+        guidance=1.75,
         guided_steps=(20, 199),
         guide_memory=0.2,
+        early=(116, 2.5, 0.97),
     )
     assert asked(sashimi.get_config()) == Settings(sampler="ddpm", steps=200)
     older = sashimi.get_config()  # as conversions and configs wrote it before
@@ -132,6 +133,9 @@ def test_the_usual_early_steps_go_with_the_usual_guidance_and_noise():
     others = {"guidance": 3.0, "noise_scale": 1, "sampler": "ddim", "start": 25, "eta": 0.5, "early": ()}
     for name, value in others.items():
         assert asked(usual, **{name: value}).early is None
+    sashimi = tiny_generator("sashimi", n_classes=10).config
+    late = {"digit": (4, 5), "guidance": 2.0, "guide_memory": 0.1, "early": (116, 1, 1)}
+    asked(sashimi, **late).check(sashimi)  # guided below step 116 alone
     assert asked(usual, digit=(), guide_memory=0).early is None  # then nothing is guided
     assert asked(usual, guidance=3.0, early=(50, 4, 1)).early == (50, 4, 1)
 
