@@ -116,7 +116,7 @@ def _asked(model: Generator) -> dict[str, Any]:
     found["sampler"] = gr.Dropdown(list(SAMPLERS), value=usual.sampler, label="sampler")
     found["steps"] = gr.Slider(1, model.diffusion.num_steps, value=usual.steps, step=1, label="steps")
     if classes:
-        found["guidance"] = gr.Slider(0, 8, value=usual.guidance, step=0.1, label="guidance (1 for none)")
+        found["guidance"] = gr.Slider(0, 8, value=usual.guidance, step=0.05, label="guidance (1 for none)")
     return found
 
 
