@@ -1,6 +1,8 @@
 """SaShiMi's stages of S4 layers over raw audio (Goel et al., arXiv 2202.09729), which both of its networks share."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable
 
 import jax
@@ -160,15 +162,14 @@ class S4Block(nnx.Module):
     Args:
       d_model: channels H.
       stage: its stage, which decides its length.
-      place: which of the stage's S4 blocks it is, in execution order: where its filter stands among the stage's.
       config: the network's size.
       rngs: source of the initial values.
     """
 
-    def __init__(self, d_model: int, stage: int, place: int, config: BackboneConfig, *, rngs: nnx.Rngs):
+    def __init__(self, d_model: int, stage: int, config: BackboneConfig, *, rngs: nnx.Rngs):
         dtype = jnp.dtype(config.dtype)
         variant = config.variant
-        self.stage, self.place, self.rate, self.variant = stage, place, config.rates[stage], variant
+        self.stage, self.rate, self.variant = stage, config.rates[stage], variant
         self.norm = variant.norm(d_model, dtype=dtype, rngs=rngs)
         if variant.step_features:
             self.step = Linear(variant.step_features, d_model, dtype=dtype, rngs=rngs)
@@ -295,6 +296,11 @@ class Backbone(nnx.Module):
         """All of them, in execution order."""
         return [layer for layer in [*self.down, *self.center, *self.up] if isinstance(layer, S4Block)]
 
+    def s4_blocks_by_stage(self) -> list[list[S4Block]]:
+        """Those of each stage, in execution order."""
+        blocks = self.s4_blocks()
+        return [[block for block in blocks if block.stage == stage] for stage in range(len(self.config.pool) + 1)]
+
     def filters(self, length: int | None = None) -> Filters:
         """The S4 layers' filter spectra for clips of `length` samples (default: the config's).
 
@@ -302,10 +308,9 @@ class Backbone(nnx.Module):
         weights alone: compute them once and pass them to every call.
         """
         lengths = self.config.stage_lengths(length or self.config.length)
-        blocks = sorted(self.s4_blocks(), key=lambda block: block.place)
         return tuple(
-            stacked_filters([block.s4 for block in blocks if block.stage == stage], samples)
-            for stage, samples in enumerate(lengths)
+            stacked_filters([block.s4 for block in blocks], samples)
+            for blocks, samples in zip(self.s4_blocks_by_stage(), lengths, strict=True)
         )
 
     def short_filters(self, filters: Filters, memory: float) -> Filters:
@@ -327,11 +332,13 @@ class Backbone(nnx.Module):
         condition: Condition | None = None,
     ) -> Float[Array, "batch samples channels"]:
         """(B, L, d_model) to (B, L, d_model), with what `filters(L)` returned and what the S4 blocks listen to."""
+        places = [itertools.count() for _ in filters]
 
         def run(layer: nnx.Module, h: jax.Array) -> jax.Array:
-            call = weights.remat(type(layer).__call__) if self.config.remat else type(layer).__call__
+            call = _traced_once(type(layer), self.config.remat)
             if isinstance(layer, S4Block):
-                return materialized(call(layer, h, filters[layer.stage][layer.place], embedding, condition))
+                filter = filters[layer.stage][next(places[layer.stage])]
+                return materialized(call(layer, h, filter, embedding, condition))
             return materialized(call(layer, h))
 
         skips = [h]
@@ -365,12 +372,18 @@ class Backbone(nnx.Module):
         return not (self.config.variant.pair_skips and isinstance(block, S4Block))
 
 
-def _stage_blocks(stage: int, config: BackboneConfig, rngs: nnx.Rngs, *, first: int = 0) -> list[nnx.Module]:
-    """The blocks of a stage in one direction; its S4 blocks are the stage's `first` and those after it."""
+@functools.cache
+def _traced_once(kind: type[nnx.Module], remat: bool) -> Callable[..., jax.Array]:
+    """`layer(*arrays)` of a kind of layer: most of a network's layers are alike."""
+    return weights.traced_once(weights.remat(kind.__call__) if remat else kind.__call__)
+
+
+def _stage_blocks(stage: int, config: BackboneConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
+    """The blocks of a stage in one direction."""
     d_model = config.d_model * config.expand**stage
     blocks: list[nnx.Module] = []
-    for place in range(first, first + config.stage_layers[stage]):
-        blocks += [S4Block(d_model, stage, place, config, rngs=rngs), FeedForwardBlock(d_model, config, rngs=rngs)]
+    for _ in range(config.stage_layers[stage]):
+        blocks += [S4Block(d_model, stage, config, rngs=rngs), FeedForwardBlock(d_model, config, rngs=rngs)]
     return blocks
 
 
@@ -387,5 +400,5 @@ def _up_layers(config: BackboneConfig, rngs: nnx.Rngs) -> list[nnx.Module]:
     layers: list[nnx.Module] = []
     for stage, pool in reversed(list(enumerate(config.pool))):
         layers.append(UpPool(config.d_model * config.expand**stage, pool, config, rngs=rngs))
-        layers += _stage_blocks(stage, config, rngs, first=config.stage_layers[stage] if config.unet else 0)
+        layers += _stage_blocks(stage, config, rngs)
     return layers

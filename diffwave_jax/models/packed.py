@@ -1,5 +1,6 @@
 """An autoregressive network as the CPU's compiled loops take it: `kernels.cpu.streams` says what a plan is."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,8 @@ def pack(network: AutoregressiveSaShiMi, constants: Constants) -> Packed:
         queue, *to = pools[number]
         counts = [len(stage.down), len(stage.up), len(blocks), int(stage.adds_input)]
         rows.append([width, pool, *counts, queue, *to])
-        blocks += [packing.block(layer, constants[number]) for layer in [*stage.down, *stage.up]]
+        recurrences = iter(constants[number])
+        blocks += [packing.block(layer, recurrences) for layer in [*stage.down, *stage.up]]
     inside = max([2, config.ff]) * max(widths)
     joined = [pool * width for width, _, pool in ends]
     head = [
@@ -109,11 +111,11 @@ class _Packing:
         places = [self.weights(array) for array in (into, down.bias[...], out, bias)]
         return [self.state(pool * width), *places]
 
-    def block(self, layer, constants: tuple[Recurrence, ...]) -> list[int]:
-        """A block's row of the plan."""
+    def block(self, layer, recurrences: Iterator[Recurrence]) -> list[int]:
+        """A block's row of the plan; an S4 block takes the next recurrence."""
         if isinstance(layer, S4Block):
             output = self.linear(layer.s4.output)
-            recurrence, states = self._recurrence(constants[layer.place])
+            recurrence, states = self._recurrence(next(recurrences))
             width = layer.s4.D[...].size
             row = [streams.S4, *self.norm(layer.norm, width), *output, int(layer.s4.glu), states, recurrence]
             return [*row, self.state(2 * states * width)]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex64, Float, Float32
 
 from diffwave_jax.kernels import dplr_kernel
@@ -17,6 +18,7 @@ from diffwave_jax.kernels.recurrence import Halves, Recurrence, recurrence
 from diffwave_jax.kernels.recurrence import step as recurrence_step
 from diffwave_jax.kernels.truncation import with_length
 from diffwave_jax.models import hippo, weights
+from diffwave_jax.models.compiling import materialized
 from diffwave_jax.models.dense import Linear
 from diffwave_jax.models.initial import random_on_host
 from diffwave_jax.models.layers import gelu
@@ -121,8 +123,7 @@ class S4(nnx.Module):
 
         The kernels and the skip term D lie in one filter, see `filter_spectrum`.
         """
-        forward, *backward = self.kernel(length)
-        return filter_spectrum(forward.at[:, 0].add(self.D[...]), *backward)
+        return _filter(self.kernel, self.D[...], length)
 
     def __call__(
         self, u: Float[Array, "batch samples channels"], filter: Complex64[Array, "channels samples"]
@@ -150,13 +151,28 @@ class S4(nnx.Module):
 def stacked_filters(layers: list[S4], length: int) -> Complex64[Array, "layers channels {length}"] | tuple[()]:
     """`filter(length)` of layers that are alike, computed one after another: (layers, H, length); () for no layers.
 
-    XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each.
+    XLA would otherwise work on many at a time, in twice the memory, and compile the same computation for each. Each
+    layer's weights are one row and nothing else is kept for the gradient: for every array that goes into a loop or out
+    of it XLA compiles code for each turn.
     """
     if not layers:
         return ()
-    graph = weights.split(layers[0])[0]
-    stacked = jax.tree.map(lambda *values: jnp.stack(values), *(weights.split(layer)[1] for layer in layers))
-    return jax.lax.map(lambda values: weights.merge(graph, values).filter(length), stacked)
+    graph = weights.split(layers[0].kernel)[0]
+    inputs = [(weights.split(layer.kernel)[1], layer.D[...]) for layer in layers]
+    rows = jnp.stack([materialized(ravel_pytree(values)[0]) for values in inputs])
+    unravel = ravel_pytree(inputs[0])[1]
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)  # a loop shares nothing with what is around it
+    def one(row):
+        values, skip = unravel(row)
+        return _filter(weights.merge(graph, values), skip, length)
+
+    return jax.lax.map(one, rows)
+
+
+def _filter(kernel: S4Kernel, skip: jax.Array, length: int) -> jax.Array:
+    forward, *backward = kernel(length)
+    return filter_spectrum(forward.at[:, 0].add(skip), *backward)
 
 
 def filter_spectrum(

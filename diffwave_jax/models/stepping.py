@@ -53,9 +53,7 @@ class Stage(NamedTuple):
 
 def constants(network: AutoregressiveSaShiMi) -> Constants:
     """What `advance` needs of the network besides: made in float64 on the host, once for a model."""
-    blocks = sorted(network.s4_blocks(), key=lambda block: block.place)
-    stages = range(len(network.config.pool) + 1)
-    return tuple(tuple(block.s4.recurrence() for block in blocks if block.stage == stage) for stage in stages)
+    return tuple(tuple(block.s4.recurrence() for block in blocks) for blocks in network.s4_blocks_by_stage())
 
 
 def initial_state(network: AutoregressiveSaShiMi, constants: Constants, batch: int) -> StageState:
@@ -151,7 +149,8 @@ def _blocks(
     def run(layer, h):
         if not isinstance(layer, S4Block):
             return layer(h)
-        y, s4 = layer.s4.step(layer.norm(h), states[layer.place], constants[layer.place])
+        place = len(after)
+        y, s4 = layer.s4.step(layer.norm(h), states[place], constants[place])
         after.append(s4)
         return h + y
 

@@ -1,5 +1,6 @@
 """A network's weights as one flat dict `{dotted name: array}`."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -7,6 +8,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from flax import nnx
+
+from diffwave_jax.kernels.target import target
 
 Weights = dict[str, jax.Array]
 Result = TypeVar("Result")
@@ -33,6 +36,22 @@ def remat(function: Callable[..., Result]) -> Callable[..., Result]:
         return jax.checkpoint(lambda weights, *arrays: function(merge(graph, weights), *arrays))(weights, *arrays)
 
     return call
+
+
+def traced_once(function: Callable[..., Result]) -> Callable[..., Result]:
+    """`function(module, *arrays)` traced once for all modules that are alike, instead of once for each of them.
+
+    What is compiled is the same: XLA puts a copy of the function where it is called. Tracing a gradient of the
+    full-size SaShiMi takes a quarter of the time.
+    """
+
+    # A trace holds for one target only, which JAX does not know of.
+    @functools.partial(jax.jit, static_argnums=(0, 1))
+    def traced(target, graph, weights, *arrays):
+        del target
+        return function(merge(graph, weights), *arrays)
+
+    return lambda module, *arrays: traced(target(), *split(module), *arrays)
 
 
 def abstract(build: Callable[[nnx.Rngs], Network]) -> tuple[nnx.GraphDef[Network], dict[str, jax.ShapeDtypeStruct]]:

@@ -80,12 +80,13 @@ def test_output_taps_start_as_nothing_and_then_reach_beyond_a_group():
     plain, network = shaken(sashimi(**fields)), shaken(sashimi(output_taps=3, **fields))
     np.testing.assert_array_equal(output(network), output(plain))
     kernel = network.last[0].convolution.kernel
-    kernel.set_value(jnp.ones_like(kernel[...]))
+    # Not the same for all channels: what is added to each of them alike, the norm that follows takes away.
+    kernel.set_value(jax.random.normal(jax.random.key(1), kernel[...].shape))
     x, t = jax.random.normal(jax.random.key(0), (1, 32)), jnp.asarray([3])
     for model, reached in [(plain, set()), (network, {7, 12})]:
         change = model(x, t) - model(x.at[0, 8:12].set(2.0), t)
         beyond = set(np.flatnonzero(change[0])) - set(range(8, 12))
-        assert beyond <= reached and bool(beyond) == bool(reached)  # a ReLU may stop one of the two
+        assert beyond == reached
 
 
 def test_per_stage_length_only_changes_the_kernels_length():

@@ -1,7 +1,9 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.models import weights
 from diffwave_jax.models.s4 import S4, convolve, filter_spectrum, shortened, stacked_filters
 
 
@@ -28,6 +30,16 @@ def test_shortened_filters_fade_with_the_distance():
     )
     whole = filter_spectrum(jnp.asarray(forward, jnp.float32), jnp.asarray(backward, jnp.float32))
     np.testing.assert_allclose(shortened(whole, 4.0), faded, atol=1e-5)  # two more float32 transforms of 12 points
+
+
+def test_for_a_gradient_a_stage_keeps_nothing_but_its_filters():
+    layers = [S4(3, d_state=4, l_max=16, rngs=nnx.Rngs(seed)) for seed in range(3)]
+    graph, params = weights.split(nnx.List(layers))
+    program = jax.make_jaxpr(
+        lambda params: jax.vjp(lambda p: stacked_filters(list(weights.merge(graph, p)), 12), params)
+    )
+    loops = [eqn for eqn in program(params).eqns if eqn.primitive.name == "scan"]
+    assert [[var.aval.shape for var in loop.outvars] for loop in loops] == [[(3, 3, 12)]]
 
 
 def test_initial_values():
