@@ -174,14 +174,15 @@ def output_of(options: argparse.Namespace) -> OutputOptions:
 
 def tell(report: FolderReport) -> None:
     """Prints what is where."""
-    clips = "1 clip" if report.clips == 1 else f"{report.clips} clips"
     folder, page = printable(report.gallery.parent), printable(report.gallery)
-    print(f"{clips} in {folder} ({report.made} new); to listen, open {page}")
+    print(f"{_number(report.clips, 'clip')} in {folder} ({report.made} new); to listen, open {page}")
     if report.clipped_samples:
-        print(
-            f"{report.clipped_samples} samples in {report.clipped_clips} clips lay outside [-1, 1] and were clipped; "
-            "--normalize scales such clips instead"
-        )
+        clipped = f"{_number(report.clipped_samples, 'sample')} in {_number(report.clipped_clips, 'clip')}"
+        print(f"cut off at full scale: {clipped}; --normalize scales such clips instead")
+
+
+def _number(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def several(text: str) -> tuple[int | str, ...]:

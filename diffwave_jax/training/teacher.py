@@ -55,9 +55,9 @@ def _walk(distill: ConfigDict, teacher: Generator) -> dict:
     memory = usual_memory if distill.guide_memory is None else distill.guide_memory
     guidance = (usual.guidance if usual.digit or memory else 1.0) if distill.guidance is None else distill.guidance
     early = _usual_early(distill, usual) if distill.early is None else distill.early
-    scales = {guidance, *early[1:2]} - {1.0}
-    if scales and not teacher.config.model.n_classes and not memory:
-        raise UserError(f"distill.guidance is {max(scales)}, but the teacher is unconditional: leave it out")
+    for field, scale in {"guidance": guidance, "early": early[1] if early else 1.0}.items():
+        if scale != 1 and not teacher.config.model.n_classes and not memory:
+            raise UserError(f"distill.{field} has guidance {scale}, but the teacher is unconditional: leave it out")
     check_guide_memory(memory, guidance, teacher.config)
     walk = distill.walk or usual.levels or spaced_levels(teacher.diffusion, distill.levels * distill.substeps)
     starts = distill.starts or _evenly(walk, distill.levels)

@@ -288,9 +288,12 @@ def test_wrong_teachers(teacher, tmp_path):
     config.teacher = str(tmp_path / "nothing")
     with pytest.raises(UserError, match="nothing"):
         with_teacher(config)
-    with pytest.raises(UserError, match=r"distill\.guidance is 2\.0, but the teacher is unconditional"):
-        distillation(tiny_generator("diffwave").save(tmp_path / "plain.safetensors"), guidance=2.0)
     plain = tmp_path / "plain.safetensors"
+    tiny_generator("diffwave").save(plain)
+    with pytest.raises(UserError, match=r"distill\.guidance has guidance 2\.0, but the teacher is unconditional"):
+        distillation(plain, guidance=2.0)
+    with pytest.raises(UserError, match=r"distill\.early has guidance 3\.0, but the teacher is unconditional"):
+        distillation(plain, early=(2, 3.0, 1.0))
     with pytest.raises(UserError, match="guide_memory shortens what a SaShiMi's S4 layers hear"):
         distillation(plain, guidance=2.0, guide_memory=0.1)
     with pytest.raises(UserError, match=r"guide_memory is 0\.1, but guidance is 1"):
