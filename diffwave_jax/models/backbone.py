@@ -1,7 +1,6 @@
 """SaShiMi's stages of S4 layers over raw audio (Goel et al., arXiv 2202.09729), which both of its networks share."""
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable
 
@@ -335,7 +334,8 @@ class Backbone(nnx.Module):
         places = [itertools.count() for _ in filters]
 
         def run(layer: nnx.Module, h: jax.Array) -> jax.Array:
-            call = _traced_once(type(layer), self.config.remat)
+            call = type(layer).__call__
+            call = weights.traced_once(weights.remat(call) if self.config.remat else call)
             if isinstance(layer, S4Block):
                 filter = filters[layer.stage][next(places[layer.stage])]
                 return materialized(call(layer, h, filter, embedding, condition))
@@ -370,12 +370,6 @@ class Backbone(nnx.Module):
     def _has_skip(self, block: nnx.Module) -> bool:
         """Whether a skip goes round what this block of a U-Net ends."""
         return not (self.config.variant.pair_skips and isinstance(block, S4Block))
-
-
-@functools.cache
-def _traced_once(kind: type[nnx.Module], remat: bool) -> Callable[..., jax.Array]:
-    """`layer(*arrays)` of a kind of layer: most of a network's layers are alike."""
-    return weights.traced_once(weights.remat(kind.__call__) if remat else kind.__call__)
 
 
 def _stage_blocks(stage: int, config: BackboneConfig, rngs: nnx.Rngs) -> list[nnx.Module]:

@@ -159,15 +159,14 @@ def stacked_filters(layers: list[S4], length: int) -> Complex64[Array, "layers c
         return ()
     graph = weights.split(layers[0].kernel)[0]
     inputs = [(weights.split(layer.kernel)[1], layer.D[...]) for layer in layers]
-    rows = jnp.stack([materialized(ravel_pytree(values)[0]) for values in inputs])
-    unravel = ravel_pytree(inputs[0])[1]
+    rows, (unravel, *_) = zip(*map(ravel_pytree, inputs), strict=True)
 
     @functools.partial(jax.checkpoint, prevent_cse=False)  # a loop shares nothing with what is around it
     def one(row):
-        values, skip = unravel(row)
+        values, skip = unravel(materialized(row))
         return _filter(weights.merge(graph, values), skip, length)
 
-    return jax.lax.map(one, rows)
+    return jax.lax.map(one, jnp.stack([materialized(row) for row in rows]))
 
 
 def _filter(kernel: S4Kernel, skip: jax.Array, length: int) -> jax.Array:

@@ -28,6 +28,7 @@ def merge(graph: nnx.GraphDef[Network], weights: Mapping[str, jax.Array]) -> Net
     return nnx.merge(graph, nnx.from_flat_state(paths))
 
 
+@functools.cache  # which gives the same function the same result: `traced_once` knows it by that
 def remat(function: Callable[..., Result]) -> Callable[..., Result]:
     """`function(module, *arrays)` computed again for its gradient; unlike `nnx.remat` also under a plain `jax.jit`."""
 
@@ -38,6 +39,7 @@ def remat(function: Callable[..., Result]) -> Callable[..., Result]:
     return call
 
 
+@functools.cache
 def traced_once(function: Callable[..., Result]) -> Callable[..., Result]:
     """`function(module, *arrays)` traced once for all modules that are alike, instead of once for each of them.
 
