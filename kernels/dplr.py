@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from diffwave_jax.kernels import reference
+from diffwave_jax.kernels import fourier, reference
 from diffwave_jax.kernels.backends import PALLAS, Implementation, backend, choose
 from diffwave_jax.kernels.coefficients import Coefficients, coefficients
 from diffwave_jax.kernels.derivatives import first_derivative, reverse_mode
@@ -99,7 +99,7 @@ def dplr_kernel(
       ValueError: shapes that do not fit, or an implementation that this device does not have; see `dplr_spectrum`.
     """
     spectrum = dplr_spectrum(dt, w, b, p, c, length, q=q, implementation=implementation, block_sizes=block_sizes)
-    return jnp.fft.irfft(spectrum, n=length)
+    return fourier.irfft(spectrum, length)
 
 
 class _Call(NamedTuple):

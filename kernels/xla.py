@@ -73,12 +73,14 @@ def _head_cauchy(head, z_real, z_imaginary) -> tuple[jax.Array, jax.Array]:
 
 
 def _map(function, operands: tuple, size: int):
-    """`function` of each of the operands' leading axis, as many at a time as a block holds, `size` factors each."""
-    return lax.map(lambda x: function(*x), operands, batch_size=max(1, _block() // size))
+    """`function` of each of the operands' leading axis, `size` factors each, as many at a time as a block holds.
 
-
-def _block() -> int:
-    return CPU_BLOCK if target().platform == "cpu" else DEVICE_BLOCK
+    Somewhat fewer where that makes equal batches: for what remains after the last whole one all is compiled once more.
+    """
+    count, block = len(jax.tree.leaves(operands)[0]), CPU_BLOCK if target().platform == "cpu" else DEVICE_BLOCK
+    most = max(1, min(count, block // size))
+    batch = next((n for n in range(most, most // 2, -1) if count % n == 0), most)
+    return lax.map(lambda x: function(*x), operands, batch_size=batch)
 
 
 def _head_spectrum(table: Nodes, head: Coefficients) -> tuple[jax.Array, ...]:

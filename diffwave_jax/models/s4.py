@@ -12,7 +12,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex64, Float, Float32
 
-from diffwave_jax.kernels import dplr_kernel
+from diffwave_jax.kernels import dplr_kernel, fourier
 from diffwave_jax.kernels.backends import Implementation
 from diffwave_jax.kernels.recurrence import Halves, Recurrence, recurrence
 from diffwave_jax.kernels.recurrence import step as recurrence_step
@@ -187,7 +187,7 @@ def filter_spectrum(
     transforms and large-integer arithmetic").
     """
     wrapped = jnp.zeros_like(forward) if backward is None else -backward[:, ::-1]
-    return jnp.fft.fft(jax.lax.complex(forward, wrapped) * _twist(forward.shape[-1]))
+    return fourier.fft(jax.lax.complex(forward, wrapped) * _twist(forward.shape[-1]))
 
 
 def shortened(
@@ -200,10 +200,10 @@ def shortened(
       reach: samples, above 0.
     """
     length = spectrum.shape[-1]
-    taps = jnp.fft.ifft(spectrum) * _twist(length).conj()
+    taps = fourier.ifft(spectrum) * _twist(length).conj()
     ahead, behind = (np.exp(-np.square(d / reach)) for d in (np.arange(length), length - np.arange(length)))
     faded = jax.lax.complex(jnp.real(taps) * ahead.astype(np.float32), jnp.imag(taps) * behind.astype(np.float32))
-    return jnp.fft.fft(faded * _twist(length))
+    return fourier.fft(faded * _twist(length))
 
 
 def convolve(
@@ -211,8 +211,8 @@ def convolve(
 ) -> Float32[Array, "batch samples channels"]:
     """Channel-wise convolution of `u` (B, L, H) with filters of `spectrum` (H, L), see `filter_spectrum`."""
     twist = _twist(u.shape[1])
-    u_hat = jnp.fft.fft(jnp.swapaxes(u.astype(jnp.float32), 1, 2) * twist)
-    y = jnp.fft.ifft(u_hat * spectrum)
+    u_hat = fourier.fft(jnp.swapaxes(u.astype(jnp.float32), 1, 2) * twist)
+    y = fourier.ifft(u_hat * spectrum)
     return jnp.swapaxes(jnp.real(y * twist.conj()), 1, 2)
 
 

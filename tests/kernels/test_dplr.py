@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffwave_jax import kernels
+from diffwave_jax.kernels import xla
 
 PARAMETERS = ("dt", "w", "b", "p", "c")
 
@@ -140,6 +141,16 @@ def test_blocks_agree_with_the_whole(block, dplr_parameters, monkeypatch):
     blocks = kernel_and_gradients(parameters, weights, 160, "xla")
     # Sums of at most 160 float32 numbers in another order.
     chex.assert_trees_all_close(blocks, whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("heads", "traces"), [(8, 1), (7, 2), (5, 1)])
+def test_heads_in_equal_batches_where_that_costs_little(heads, traces, monkeypatch):
+    """At most 5 fit: twice 4; 5 and a remainder, as single ones would take longer; all 5."""
+    monkeypatch.setattr(xla, "CPU_BLOCK", 50)
+    shapes = []
+    doubled = xla._map(lambda x: shapes.append(x.shape) or 2 * x, (jnp.arange(heads),), 10)
+    np.testing.assert_array_equal(doubled, 2 * np.arange(heads))
+    assert len(shapes) == traces
 
 
 def test_products_are_float32_on_every_device(dplr_parameters):

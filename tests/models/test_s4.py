@@ -1,8 +1,10 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffwave_jax.kernels.target import Target, compile_for
 from diffwave_jax.models import weights
 from diffwave_jax.models.s4 import S4, convolve, filter_spectrum, shortened, stacked_filters
 
@@ -30,6 +32,22 @@ def test_shortened_filters_fade_with_the_distance():
     )
     whole = filter_spectrum(jnp.asarray(forward, jnp.float32), jnp.asarray(backward, jnp.float32))
     np.testing.assert_allclose(shortened(whole, 4.0), faded, atol=1e-5)  # two more float32 transforms of 12 points
+
+
+def test_a_tpu_computes_the_same_by_products():
+    layer = S4(3, d_state=4, l_max=12, rngs=nnx.Rngs(0))
+    graph, params = weights.split(layer)
+    u = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 3)), jnp.float32)
+
+    def loss(params):
+        spectrum = weights.merge(graph, params).filter(12)
+        return jnp.sum(convolve(u, spectrum) ** 3) + jnp.sum(convolve(u, shortened(spectrum, 4.0)) ** 3)
+
+    here = jax.value_and_grad(loss)(params)
+    with compile_for(Target("tpu")):
+        program = jax.jit(jax.value_and_grad(loss)).trace(params)
+    assert "fft[" not in str(program.jaxpr)
+    chex.assert_trees_all_close(program.lower().compile()(params), here, rtol=1e-4, atol=1e-4)  # sums of 72 cubes
 
 
 def test_for_a_gradient_a_stage_keeps_nothing_but_its_filters():
