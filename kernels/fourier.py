@@ -6,6 +6,8 @@ samples is made of one of n, a factor for each number and one of m (the "four-st
 external or hierarchical memory").
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,11 +60,11 @@ def _products(x: jax.Array) -> jax.Array:
     Barriers keep out what is around it: transforms of one shape are then one program for the compiler.
     """
     n, m = _factors(x.shape[-1])
-    pair = jnp.stack(jax.lax.optimization_barrier((jnp.real(x), jnp.imag(x))), -2).reshape(-1, 2, n, m)
-    pair = _multiply("pcqa, sqab -> spcb", _powers(n, n, n), pair)
-    turned = jax.lax.complex(pair[:, 0], pair[:, 1]) * _powers(n, m, n * m).astype(np.complex64)
-    pair = _multiply("pdqb, sqcb -> spdc", _powers(m, m, m), jnp.stack((jnp.real(turned), jnp.imag(turned)), 1))
-    return jax.lax.complex(*jax.lax.optimization_barrier((pair[:, 0].reshape(x.shape), pair[:, 1].reshape(x.shape))))
+    parts = [part.reshape(-1, n, m) for part in jax.lax.optimization_barrier((jnp.real(x), jnp.imag(x)))]
+    first = jax.lax.complex(*_multiply("ca, sab -> scb", _powers(n, n, n), *parts))
+    turned = first * _powers(n, m, n * m).astype(np.complex64)
+    parts = _multiply("db, scb -> sdc", _powers(m, m, m), jnp.real(turned), jnp.imag(turned))
+    return jax.lax.complex(*jax.lax.optimization_barrier(tuple(part.reshape(x.shape) for part in parts)))
 
 
 # A transform's table is symmetric, so its gradient is the same transform: nothing more to compile.
@@ -74,8 +76,8 @@ def _powers(rows: int, columns: int, period: int) -> np.ndarray:
     return np.exp(-2j * np.pi / period * (np.outer(np.arange(rows), np.arange(columns)) % period))
 
 
-def _multiply(indices: str, table: np.ndarray, pair: jax.Array) -> jax.Array:
-    """The table's product with real and imaginary parts, one after the other in `pair`, in full float32."""
-    a, b = np.real(table), np.imag(table)
-    real = np.asarray([[a, -b], [b, a]], np.float32)
-    return jnp.einsum(indices, real.transpose(0, 2, 1, 3), pair, precision=jax.lax.Precision.HIGHEST)
+def _multiply(indices: str, table: np.ndarray, real: jax.Array, imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Real and imaginary part of the table's product with a complex array, in full float32."""
+    a, b = np.real(table).astype(np.float32), np.imag(table).astype(np.float32)
+    product = partial(jnp.einsum, indices, precision=jax.lax.Precision.HIGHEST)
+    return product(a, real) - product(b, imaginary), product(b, real) + product(a, imaginary)
