@@ -24,18 +24,18 @@ def fft(x: Complex64[Array, "*signals samples"]) -> Complex64[Array, "*signals s
 
     On a TPU it has derivatives in reverse mode alone (`jax.grad`, `jax.vjp`), as the two functions below.
     """
-    return _products(x) if _by_products(x.shape[-1]) else jnp.fft.fft(x)
+    return _products(x) if _by_products(x, x.shape[-1]) else jnp.fft.fft(x)
 
 
 def ifft(x: Complex64[Array, "*signals samples"]) -> Complex64[Array, "*signals samples"]:
     """The inverse of `fft`."""
     length = x.shape[-1]
-    return jnp.conj(_products(jnp.conj(x))) / length if _by_products(length) else jnp.fft.ifft(x)
+    return jnp.conj(_products(jnp.conj(x))) / length if _by_products(x, length) else jnp.fft.ifft(x)
 
 
 def irfft(x: Complex64[Array, "*signals frequencies"], length: int) -> Float32[Array, "*signals {length}"]:
     """The real signals of `length` samples of which `x` is the transform at the frequencies 0 to `length // 2`."""
-    if not _by_products(length):
+    if not _by_products(x, length):
         return jnp.fft.irfft(x, n=length)
     frequencies = np.arange(x.shape[-1])
     alone = (frequencies == 0) | (2 * frequencies == length)  # the others stand for their mirror images too
@@ -44,8 +44,8 @@ def irfft(x: Complex64[Array, "*signals frequencies"], length: int) -> Float32[A
     return jnp.real(_products(jnp.pad(jnp.conj(x) * weights, padding)))
 
 
-def _by_products(length: int) -> bool:
-    return target().platform == "tpu" and _factors(length)[0] <= FIRST_FACTOR
+def _by_products(x: jax.Array, length: int) -> bool:
+    return target().platform == "tpu" and x.dtype == jnp.complex64 and _factors(length)[0] <= FIRST_FACTOR
 
 
 def _factors(length: int) -> tuple[int, int]:
