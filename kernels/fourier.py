@@ -1,9 +1,9 @@
 """Fourier transforms of an array's last axis: XLA's own or, on a TPU, matrix products.
 
-A TPU's compiler takes ten seconds and more for each of XLA's transforms: forward, inverse, real, their gradients, for
-every shape. Products with tables take it half of that, and all of these are one program of theirs. A transform of n m
-samples is made of one of n, a factor for each number and one of m (the "four-step" algorithm of Bailey 1990, "FFTs in
-external or hierarchical memory").
+A TPU's compiler takes about ten seconds for each of XLA's transforms of a shape: forward, inverse, real, their
+gradients. Products with tables take it about six, once for all of these. A transform of n m samples is made of one of
+n, a factor for each number and one of m (the "four-step" algorithm of Bailey 1990, "FFTs in external or hierarchical
+memory").
 """
 
 from functools import partial
@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex64, Float32
 
+from diffwave_jax.kernels.complex_pair import Pair
 from diffwave_jax.kernels.target import target
 
-# A TPU multiplies 128 numbers by 128 at a time; with larger tables XLA's own transforms are less work.
+# A TPU multiplies 128 numbers by 128 at a time. Work grows with the factors: larger ones are left to XLA's transforms.
 FIRST_FACTOR, SECOND_FACTOR = 512, 128
 
 
@@ -60,24 +61,26 @@ def _products(x: jax.Array) -> jax.Array:
     Barriers keep out what is around it: transforms of one shape are then one program for the compiler.
     """
     n, m = _factors(x.shape[-1])
-    parts = [part.reshape(-1, n, m) for part in jax.lax.optimization_barrier((jnp.real(x), jnp.imag(x)))]
-    first = jax.lax.complex(*_multiply("ca, sab -> scb", _powers(n, n, n), *parts))
-    turned = first * _powers(n, m, n * m).astype(np.complex64)
-    parts = _multiply("db, scb -> sdc", _powers(m, m, m), jnp.real(turned), jnp.imag(turned))
-    return jax.lax.complex(*jax.lax.optimization_barrier(tuple(part.reshape(x.shape) for part in parts)))
+    parts = Pair(*(y.reshape(-1, n, m) for y in jax.lax.optimization_barrier((jnp.real(x), jnp.imag(x)))))
+    first = _multiply("ca, sab -> scb", _powers(n, n, n), parts)
+    last = _multiply("db, scb -> sdc", _powers(m, m, m), first * _powers(n, m, n * m))
+    return jax.lax.complex(*jax.lax.optimization_barrier(tuple(y.reshape(x.shape) for y in last)))
 
 
 # A transform's table is symmetric, so its gradient is the same transform: nothing more to compile.
 _products.defvjp(lambda x: (_products(x), None), lambda _, gradient: (_products(gradient),))
 
 
-def _powers(rows: int, columns: int, period: int) -> np.ndarray:
-    """(rows, columns) complex128: exp(-2 pi i r c / period)."""
-    return np.exp(-2j * np.pi / period * (np.outer(np.arange(rows), np.arange(columns)) % period))
+def _powers(rows: int, columns: int, period: int) -> Pair:
+    """exp(-2 pi i r c / period) of rows r and columns c, float32."""
+    angle = 2 * np.pi / period * (np.outer(np.arange(rows), np.arange(columns)) % period)
+    return Pair(np.cos(angle).astype(np.float32), -np.sin(angle).astype(np.float32))
 
 
-def _multiply(indices: str, table: np.ndarray, real: jax.Array, imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Real and imaginary part of the table's product with a complex array, in full float32."""
-    a, b = np.real(table).astype(np.float32), np.imag(table).astype(np.float32)
+def _multiply(indices: str, table: Pair, x: Pair) -> Pair:
+    """Matrix products in full float32."""
     product = partial(jnp.einsum, indices, precision=jax.lax.Precision.HIGHEST)
-    return product(a, real) - product(b, imaginary), product(b, real) + product(a, imaginary)
+    return Pair(
+        product(table.real, x.real) - product(table.imaginary, x.imaginary),
+        product(table.real, x.imaginary) + product(table.imaginary, x.real),
+    )
